@@ -7808,20 +7808,20 @@ TEXT panelsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·stripAVX2(SB), 0, $15408-8
+TEXT ·stripAVX2(SB), 0, $15344-8
 	NO_LOCAL_POINTERS
-	STMXCSR 15400(SP)
-	MOVL 15400(SP), AX
+	STMXCSR 15336(SP)
+	MOVL 15336(SP), AX
 	ORL $0x8040, AX
-	MOVL AX, 15392(SP)
-	LDMXCSR 15392(SP)
+	MOVL AX, 15328(SP)
+	LDMXCSR 15328(SP)
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 15296(SP), SP
+	LEAQ 15232(SP), SP
 	ANDQ $~63, SP
 	CALL stripAVX2body<>(SB)
 	MOVQ R12, SP
-	LDMXCSR 15400(SP)
+	LDMXCSR 15336(SP)
 	RET
 
 TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
@@ -7833,24 +7833,24 @@ TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0xc0e48348 // andq $-0x40, %rsp
-	LONG $0x40ec8148; WORD $0x003b; BYTE $0x00 // subq $0x3b40, %rsp
-	LONG $0x30778b4c // movq 0x30(%rdi), %r14
+	LONG $0x00ec8148; WORD $0x003b; BYTE $0x00 // subq $0x3b00, %rsp
+	LONG $0x304f8b4c // movq 0x30(%rdi), %r9
 	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
 	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	QUAD $0x0000008824bc8948 // movq %rdi, 0x88(%rsp)
-	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
+	LONG $0x247c8948; BYTE $0x60 // movq %rdi, 0x60(%rsp)
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
 	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0x5675 // jne 0x8d <strip+0x8d>
+	WORD $0x5975 // jne 0x8d <strip+0x8d>
 	LONG $0x207f8348; BYTE $0x0c // cmpq $0xc, 0x20(%rdi)
-	WORD $0x4f75 // jne 0x8d <strip+0x8d>
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x00ec8e0f; WORD $0x0000 // jle 0x133 <strip+0x133>
+	WORD $0x5275 // jne 0x8d <strip+0x8d>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x00e48e0f; WORD $0x0000 // jle 0x128 <strip+0x128>
 	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x0000050024948d48 // leaq 0x500(%rsp), %rdx
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	QUAD $0x000004c024948d48 // leaq 0x4c0(%rsp), %rdx
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
 	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x4110f8c5; BYTE $0xe0 // vmovups -0x20(%rcx), %xmm0
 	LONG $0x0211f8c5 // vmovups %xmm0, (%rdx)
 	LONG $0x4110f8c5; BYTE $0xf0 // vmovups -0x10(%rcx), %xmm0
@@ -7861,193 +7861,212 @@ TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x30c28348 // addq $0x30, %rdx
 	WORD $0xff48; BYTE $0xce // decq %rsi
 	WORD $0xd875 // jne 0x60 <strip+0x60>
-	LONG $0x0000a6e9; BYTE $0x00 // jmp 0x133 <strip+0x133>
-	LONG $0x20678b4c // movq 0x20(%rdi), %r12
+	LONG $0x00009be9; BYTE $0x00 // jmp 0x128 <strip+0x128>
+	LONG $0x20778b4c // movq 0x20(%rdi), %r14
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
 	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x04fc8349 // cmpq $0x4, %r12
+	LONG $0x04fe8349 // cmpq $0x4, %r14
 	WORD $0x9c0f; BYTE $0xc2 // setl %dl
 	WORD $0xca08 // orb %cl, %dl
-	LONG $0x239b840f; WORD $0x0000 // je 0x244a <strip+0x244a>
+	LONG $0x215e840f; WORD $0x0000 // je 0x220a <strip+0x220a>
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
-	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
-	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
+	LONG $0x247c8b48; BYTE $0x60 // movq 0x60(%rsp), %rdi
+	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
 	WORD $0x9c0f; BYTE $0xc1 // setl %cl
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
 	WORD $0x9f0f; BYTE $0xc2 // setg %dl
 	WORD $0xca20 // andb %cl, %dl
 	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	WORD $0x5f75 // jne 0x133 <strip+0x133>
+	WORD $0x5d75 // jne 0x128 <strip+0x128>
 	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
 	LONG $0xc3af0f4d // imulq %r11, %r8
-	QUAD $0x00000500b4948d4c // leaq 0x500(%rsp,%rsi,4), %r10
+	QUAD $0x000004c0b4948d4c // leaq 0x4c0(%rsp,%rsi,4), %r10
 	LONG $0x02e3c149 // shlq $0x2, %r11
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	LONG $0x02e0c149 // shlq $0x2, %r8
 	WORD $0x034c; BYTE $0x07 // addq (%rdi), %r8
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
 	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x0110fac5 // vmovss (%rcx), %xmm0
 	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
 	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
 	LONG $0x30c28348 // addq $0x30, %rdx
 	WORD $0xff49; BYTE $0xc9 // decq %r9
-	WORD $0xec75 // jne 0x110 <strip+0x110>
+	WORD $0xec75 // jne 0x100 <strip+0x100>
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	LONG $0x04c28349 // addq $0x4, %r10
 	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
-	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
-	WORD $0xcd75 // jne 0x100 <strip+0x100>
-	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
-	LONG $0x0f4e8d49 // leaq 0xf(%r14), %rcx
-	LONG $0x0f428d48 // leaq 0xf(%rdx), %rax
-	LONG $0x1e428d4c // leaq 0x1e(%rdx), %r8
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	WORD $0xc875 // jne 0xf0 <strip+0xf0>
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x0f518d49 // leaq 0xf(%r9), %rdx
+	LONG $0x0f418d48 // leaq 0xf(%rcx), %rax
+	LONG $0x1e418d4c // leaq 0x1e(%rcx), %r8
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
 	LONG $0xc0490f4c // cmovnsq %rax, %r8
-	LONG $0x1e468d49 // leaq 0x1e(%r14), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xc1490f48 // cmovnsq %rcx, %rax
+	LONG $0x1e418d49 // leaq 0x1e(%r9), %rax
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x22da8e0f; WORD $0x0000 // jle 0x2438 <strip+0x2438>
-	LONG $0x48578b4c // movq 0x48(%rdi), %r10
-	LONG $0x185f8b48 // movq 0x18(%rdi), %rbx
+	LONG $0xc2490f48 // cmovnsq %rdx, %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x20a58e0f; WORD $0x0000 // jle 0x21f8 <strip+0x21f8>
+	LONG $0x486f8b4c // movq 0x48(%rdi), %r13
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
 	LONG $0x04f8c148 // sarq $0x4, %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x10678b4c // movq 0x10(%rdi), %r12
+	LONG $0x107f8b4c // movq 0x10(%rdi), %r15
 	LONG $0x04f8c149 // sarq $0x4, %r8
-	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	LONG $0x0008bc41; WORD $0x0000 // movl $0x8, %r12d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	WORD $0xf749; BYTE $0xd8 // negq %r8
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000d82484894c // movq %r8, 0xd8(%rsp)
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	QUAD $0x00000000d5348d4a // leaq (,%r10,8), %rsi
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
-	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
-	LONG $0xcb440f4c // cmoveq %rbx, %r9
+	QUAD $0x000000982484894c // movq %r8, 0x98(%rsp)
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	QUAD $0x00000000ed148d4a // leaq (,%r13,8), %rdx
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x894d; BYTE $0xee // movq %r13, %r14
+	LONG $0x246c894c; BYTE $0x58 // movq %r13, 0x58(%rsp)
+	LONG $0xda440f4d // cmoveq %r10, %r11
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x06e3c148 // shlq $0x6, %rbx
 	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	QUAD $0x000000b824b48948 // movq %rsi, 0xb8(%rsp)
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
-	LONG $0x20418d48 // leaq 0x20(%rcx), %rax
-	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
-	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
-	LONG $0x06e6c148 // shlq $0x6, %rsi
-	QUAD $0x000000d024b48948 // movq %rsi, 0xd0(%rsp)
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x4eeb // jmp 0x24d <strip+0x24d>
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
+	QUAD $0x00000090249c8948 // movq %rbx, 0x90(%rsp)
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	WORD $0x4deb // jmp 0x22c <strip+0x22c>
 	BYTE $0x90 // nop
-	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
-	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
-	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
-	LONG $0xf0428d48 // leaq -0x10(%rdx), %rax
-	LONG $0x40c48349 // addq $0x40, %r12
-	QUAD $0x000000a0248c0148 // addq %rcx, 0xa0(%rsp)
-	QUAD $0x00000098248c0148 // addq %rcx, 0x98(%rsp)
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x21eb8e0f; WORD $0x0000 // jle 0x2438 <strip+0x2438>
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x4a7e // jle 0x29c <strip+0x29c>
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
+	LONG $0x247c8b48; BYTE $0x60 // movq 0x60(%rsp), %rdi
+	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	LONG $0xf0418d48 // leaq -0x10(%rcx), %rax
+	LONG $0x40c78349 // addq $0x40, %r15
+	LONG $0x24540148; BYTE $0x50 // addq %rdx, 0x50(%rsp)
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x1fcc8e0f; WORD $0x0000 // jle 0x21f8 <strip+0x21f8>
 	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x3a7e // jle 0x29c <strip+0x29c>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xb314180f // prefetcht1 (%rbx,%rsi,4)
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
-	WORD $0x0a7c // jl 0x287 <strip+0x287>
-	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
-	LONG $0xb31c8d48 // leaq (%rbx,%rsi,4), %rbx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0xff498d4c // leaq -0x1(%rcx), %r9
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x29c <strip+0x29c>
-	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	WORD $0xd47f // jg 0x270 <strip+0x270>
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
-	QUAD $0x000000f8249c8948 // movq %rbx, 0xf8(%rsp)
-	QUAD $0x000000f024a4894c // movq %r12, 0xf0(%rsp)
-	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
-	LONG $0x06f98348 // cmpq $0x6, %rcx
-	LONG $0x08468c0f; WORD $0x0000 // jl 0xb10 <strip+0xb10>
-	LONG $0xf84a8d4c // leaq -0x8(%rdx), %r9
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	LONG $0xcd430f4d // cmovaeq %r13, %r9
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	LONG $0x1bd08e0f; WORD $0x0000 // jle 0x1eb0 <strip+0x1eb0>
-	QUAD $0x0000050024848d4c // leaq 0x500(%rsp), %r8
-	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
-	WORD $0x43eb // jmp 0x332 <strip+0x332>
-	BYTE $0x90 // nop
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
-	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
-	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
-	QUAD $0x000000b024840348 // addq 0xb0(%rsp), %rax
-	LONG $0xfa718d48 // leaq -0x6(%rcx), %rsi
-	LONG $0x18c08349 // addq $0x18, %r8
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0x0bf98348 // cmpq $0xb, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x07ee8e0f; WORD $0x0000 // jle 0xb20 <strip+0xb20>
-	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	LONG $0x0c588d4d // leaq 0xc(%r8), %r11
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
-	LONG $0x000cb841; WORD $0x0000 // movl $0xc, %r8d
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x977e // jle 0x2f0 <strip+0x2f0>
+	WORD $0x4c7e // jle 0x27d <strip+0x27d>
 	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r13
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0x3c7e // jle 0x27d <strip+0x27d>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x14180f41; BYTE $0xb2 // prefetcht1 (%r10,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
+	WORD $0x0a7c // jl 0x268 <strip+0x268>
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	LONG $0xb2148d4d // leaq (%r10,%rsi,4), %r10
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xff5a8d4c // leaq -0x1(%rdx), %r11
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x0c7e // jle 0x27d <strip+0x27d>
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	WORD $0xd37f // jg 0x250 <strip+0x250>
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	QUAD $0x000000b82494894c // movq %r10, 0xb8(%rsp)
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
+	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
+	QUAD $0x000000a0249c894c // movq %r11, 0xa0(%rsp)
+	LONG $0x06f88349 // cmpq $0x6, %r8
+	LONG $0x07d58c0f; WORD $0x0000 // jl 0xa80 <strip+0xa80>
+	LONG $0xf8518d4c // leaq -0x8(%rcx), %r10
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	QUAD $0x000000c024bc8d48 // leaq 0xc0(%rsp), %rdi
+	LONG $0xd4430f4d // cmovaeq %r12, %r10
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x19f78e0f; WORD $0x0000 // jle 0x1cc0 <strip+0x1cc0>
+	QUAD $0x000004c0249c8d4c // leaq 0x4c0(%rsp), %r11
+	LONG $0x247c894c; BYTE $0x18 // movq %r15, 0x18(%rsp)
+	WORD $0x3feb // jmp 0x317 <strip+0x317>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x18c38349 // addq $0x18, %r11
+	LONG $0x0008bc41; WORD $0x0000 // movl $0x8, %r12d
+	QUAD $0x0000008024840348 // addq 0x80(%rsp), %rax
+	LONG $0xfa728d48 // leaq -0x6(%rdx), %rsi
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x0bfa8348 // cmpq $0xb, %rdx
+	LONG $0x07818e0f; WORD $0x0000 // jle 0xa98 <strip+0xa98>
+	WORD $0x894d; BYTE $0xdf // movq %r11, %r15
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xbc7e // jle 0x2e0 <strip+0x2e0>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x18 // movq 0x18(%rsp), %r8
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
 	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
-	LONG $0xc6940f41 // sete %r14b
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0x54eb // jmp 0x3db <strip+0x3db>
-	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
-	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
-	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
-	LONG $0x3411fcc5; BYTE $0x83 // vmovups %ymm6, (%rbx,%rax,4)
-	LONG $0xa4048d4b // leaq (%r12,%r12,4), %rax
-	LONG $0x04e4c149 // shlq $0x4, %r12
-	LONG $0x117ca1c4; WORD $0x231c // vmovups %ymm3, (%rbx,%r12)
-	LONG $0x0c11fcc5; BYTE $0x83 // vmovups %ymm1, (%rbx,%rax,4)
-	BYTE $0x90 // nop
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0xa0458d49 // leaq -0x60(%r13), %rax
-	LONG $0x00c78149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r15
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0xc1940f41 // sete %r9b
+	LONG $0x0000ebe9; BYTE $0x00 // jmp 0x434 <strip+0x434>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x581c41c4; BYTE $0x20 // vaddps (%r8), %ymm12, %ymm12
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0x760c8d4f // leaq (%r14,%r14,2), %r9
+	LONG $0xfc4d0f49 // cmovgeq %r12, %rdi
+	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
+	LONG $0x582441c4; WORD $0x2058 // vaddps 0x20(%r8), %ymm11, %ymm11
+	LONG $0x5f117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rdi)
+	LONG $0x763c8d48 // leaq (%rsi,%rsi,2), %rdi
+	LONG $0x582c41c4; WORD $0xb014 // vaddps (%r8,%rsi,4), %ymm10, %ymm10
+	LONG $0x117c21c4; WORD $0xb314 // vmovups %ymm10, (%rbx,%r14,4)
+	LONG $0x583441c4; WORD $0xb04c; BYTE $0x20 // vaddps 0x20(%r8,%rsi,4), %ymm9, %ymm9
+	LONG $0x117c21c4; WORD $0xb34c; BYTE $0x20 // vmovups %ymm9, 0x20(%rbx,%r14,4)
+	LONG $0x583c41c4; WORD $0xf004 // vaddps (%r8,%rsi,8), %ymm8, %ymm8
+	LONG $0x117c21c4; WORD $0xf304 // vmovups %ymm8, (%rbx,%r14,8)
+	LONG $0x5844c1c4; WORD $0xf07c; BYTE $0x20 // vaddps 0x20(%r8,%rsi,8), %ymm7, %ymm7
+	LONG $0x117ca1c4; WORD $0xf37c; BYTE $0x20 // vmovups %ymm7, 0x20(%rbx,%r14,8)
+	LONG $0x584cc1c4; WORD $0xb834 // vaddps (%r8,%rdi,4), %ymm6, %ymm6
+	LONG $0x117ca1c4; WORD $0x8b34 // vmovups %ymm6, (%rbx,%r9,4)
+	LONG $0x5854c1c4; WORD $0xb86c; BYTE $0x20 // vaddps 0x20(%r8,%rdi,4), %ymm5, %ymm5
+	LONG $0xb63c8d48 // leaq (%rsi,%rsi,4), %rdi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x117ca1c4; WORD $0x8b6c; BYTE $0x20 // vmovups %ymm5, 0x20(%rbx,%r9,4)
+	LONG $0xb60c8d4f // leaq (%r14,%r14,4), %r9
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x5864c1c4; WORD $0x301c // vaddps (%r8,%rsi), %ymm3, %ymm3
+	LONG $0x117ca1c4; WORD $0x331c // vmovups %ymm3, (%rbx,%r14)
+	LONG $0x585cc1c4; WORD $0x305c; BYTE $0x20 // vaddps 0x20(%r8,%rsi), %ymm4, %ymm3
+	LONG $0x117ca1c4; WORD $0x335c; BYTE $0x20 // vmovups %ymm3, 0x20(%rbx,%r14)
+	LONG $0x5874c1c4; WORD $0xb80c // vaddps (%r8,%rdi,4), %ymm1, %ymm1
+	LONG $0x117ca1c4; WORD $0x8b0c // vmovups %ymm1, (%rbx,%r9,4)
+	LONG $0x586cc1c4; WORD $0xb84c; BYTE $0x20 // vaddps 0x20(%r8,%rdi,4), %ymm2, %ymm1
+	LONG $0x117ca1c4; WORD $0x8b4c; BYTE $0x20 // vmovups %ymm1, 0x20(%rbx,%r9,4)
+	LONG $0xa0788d48 // leaq -0x60(%rax), %rdi
+	LONG $0x00c28148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rdx
 	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
-	LONG $0x60fd8349 // cmpq $0x60, %r13
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0xff158e0f; WORD $0xffff // jle 0x2f0 <strip+0x2f0>
-	LONG $0x60fd8349 // cmpq $0x60, %r13
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0x60f88348 // cmpq $0x60, %rax
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	LONG $0xfeac8e0f; WORD $0xffff // jle 0x2e0 <strip+0x2e0>
+	LONG $0x60f88348 // cmpq $0x60, %rax
 	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
@@ -8059,1687 +8078,1611 @@ TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdd420f49 // cmovbq %r13, %rbx
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0xd8420f48 // cmovbq %rax, %rbx
 	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107c41c4; WORD $0x246c; BYTE $0xe0 // vmovups -0x20(%r12), %ymm13
-	LONG $0x107c41c4; WORD $0x2434 // vmovups (%r12), %ymm14
-	LONG $0x187d42c4; BYTE $0x3a // vbroadcastss (%r10), %ymm15
-	LONG $0x40c48349 // addq $0x40, %r12
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107c41c4; BYTE $0x2e // vmovups (%r14), %ymm13
+	LONG $0x107c41c4; WORD $0x2076 // vmovups 0x20(%r14), %ymm14
+	LONG $0x187d42c4; BYTE $0x3f // vbroadcastss (%r15), %ymm15
+	LONG $0x40c68349 // addq $0x40, %r14
 	WORD $0xff48; BYTE $0xcb // decq %rbx
 	LONG $0xb80542c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm15, %ymm12
 	LONG $0xb80d42c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm14, %ymm11
-	LONG $0x187d42c4; WORD $0xba3c // vbroadcastss (%r10,%rdi,4), %ymm15
+	LONG $0x187d42c4; WORD $0x047f // vbroadcastss 0x4(%r15), %ymm15
 	LONG $0xb80542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm10
 	LONG $0xb80d42c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm14, %ymm9
-	LONG $0x187d42c4; WORD $0xfa3c // vbroadcastss (%r10,%rdi,8), %ymm15
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0x187d42c4; WORD $0x087f // vbroadcastss 0x8(%r15), %ymm15
 	LONG $0xb80542c4; BYTE $0xc5 // vfmadd231ps %ymm13, %ymm15, %ymm8
 	LONG $0xb80dc2c4; BYTE $0xff // vfmadd231ps %ymm15, %ymm14, %ymm7
-	LONG $0x187d42c4; BYTE $0x3b // vbroadcastss (%r11), %ymm15
+	LONG $0x187d42c4; WORD $0x0c7f // vbroadcastss 0xc(%r15), %ymm15
 	LONG $0xb805c2c4; BYTE $0xf5 // vfmadd231ps %ymm13, %ymm15, %ymm6
 	LONG $0xb80dc2c4; BYTE $0xef // vfmadd231ps %ymm15, %ymm14, %ymm5
-	LONG $0x187d42c4; WORD $0xbb3c // vbroadcastss (%r11,%rdi,4), %ymm15
+	LONG $0x187d42c4; WORD $0x107f // vbroadcastss 0x10(%r15), %ymm15
 	LONG $0xb805c2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm15, %ymm3
 	LONG $0xb80dc2c4; BYTE $0xe7 // vfmadd231ps %ymm15, %ymm14, %ymm4
-	LONG $0x187d42c4; WORD $0xfb3c // vbroadcastss (%r11,%rdi,8), %ymm15
-	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	LONG $0x187d42c4; WORD $0x147f // vbroadcastss 0x14(%r15), %ymm15
+	LONG $0x30c78349 // addq $0x30, %r15
 	LONG $0xb805c2c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm15, %ymm1
 	LONG $0xb805c2c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm15, %ymm2
 	LONG $0x01fb8348 // cmpq $0x1, %rbx
-	WORD $0x8277 // ja 0x430 <strip+0x430>
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
-	LONG $0xd84d0f48 // cmovgeq %rax, %rbx
-	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
-	LONG $0xe04d0f4c // cmovgeq %rax, %r12
-	LONG $0x08f98349 // cmpq $0x8, %r9
-	WORD $0x7975 // jne 0x550 <strip+0x550>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0x01bf840f; WORD $0x0000 // je 0x6a0 <strip+0x6a0>
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	WORD $0x8577 // ja 0x480 <strip+0x480>
+	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	WORD $0x894d; BYTE $0xee // movq %r13, %r14
+	LONG $0xf44d0f4d // cmovgeq %r12, %r14
+	LONG $0xdf4d0f48 // cmovgeq %rdi, %rbx
+	LONG $0x08fa8349 // cmpq $0x8, %r10
+	WORD $0x7575 // jne 0x590 <strip+0x590>
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0xfe2b840f; WORD $0xffff // je 0x350 <strip+0x350>
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0x61f88348 // cmpq $0x61, %rax
 	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
-	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
-	LONG $0xc64d0f48 // cmovgeq %rsi, %rax
-	LONG $0x58117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rax)
-	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
-	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
-	LONG $0x117c21c4; WORD $0xa34c; BYTE $0x20 // vmovups %ymm9, 0x20(%rbx,%r12,4)
-	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
-	LONG $0x117ca1c4; WORD $0xe37c; BYTE $0x20 // vmovups %ymm7, 0x20(%rbx,%r12,8)
-	LONG $0x04e4c149 // shlq $0x4, %r12
-	LONG $0x3411fcc5; BYTE $0x83 // vmovups %ymm6, (%rbx,%rax,4)
-	LONG $0x6c11fcc5; WORD $0x2083 // vmovups %ymm5, 0x20(%rbx,%rax,4)
-	LONG $0x117ca1c4; WORD $0x231c // vmovups %ymm3, (%rbx,%r12)
-	LONG $0x117ca1c4; WORD $0x2364; BYTE $0x20 // vmovups %ymm4, 0x20(%rbx,%r12)
-	LONG $0x0c11fcc5; BYTE $0x8b // vmovups %ymm1, (%rbx,%rcx,4)
-	LONG $0x5411fcc5; WORD $0x208b // vmovups %ymm2, 0x20(%rbx,%rcx,4)
-	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
-	LONG $0xfffe68e9; BYTE $0xff // jmp 0x3b8 <strip+0x3b8>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0x0216840f; WORD $0x0000 // je 0x770 <strip+0x770>
-	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0xfe208e0f; WORD $0xffff // jle 0x387 <strip+0x387>
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
-	LONG $0x5c117cc5; WORD $0x4024 // vmovups %ymm11, 0x40(%rsp)
-	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x5c107ac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm11
-	LONG $0x5c117ac5; WORD $0x2081 // vmovss %xmm11, 0x20(%rcx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xec75 // jne 0x590 <strip+0x590>
-	LONG $0xa30c8d4a // leaq (%rbx,%r12,4), %rcx
-	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x4c117cc5; WORD $0x4024 // vmovups %ymm9, 0x40(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4c107ac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm9
-	LONG $0x4c117ac5; WORD $0x2081 // vmovss %xmm9, 0x20(%rcx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xec75 // jne 0x5c0 <strip+0x5c0>
-	LONG $0xe30c8d4a // leaq (%rbx,%r12,8), %rcx
-	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x7c11fcc5; WORD $0x4024 // vmovups %ymm7, 0x40(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x2081 // vmovss %xmm7, 0x20(%rcx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xec75 // jne 0x5f0 <strip+0x5f0>
-	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
-	LONG $0x830c8d48 // leaq (%rbx,%rax,4), %rcx
-	LONG $0x3411fcc5; BYTE $0x83 // vmovups %ymm6, (%rbx,%rax,4)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x6c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x2081 // vmovss %xmm5, 0x20(%rcx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xec75 // jne 0x620 <strip+0x620>
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x030c8d48 // leaq (%rbx,%rax), %rcx
-	LONG $0x1c11fcc5; BYTE $0x03 // vmovups %ymm3, (%rbx,%rax)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0xf74d0f48 // cmovgeq %rdi, %rsi
+	LONG $0xb63c8d4b // leaq (%r14,%r14,4), %rdi
+	LONG $0x5e117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rsi)
+	LONG $0x76348d4b // leaq (%r14,%r14,2), %rsi
+	LONG $0x117c21c4; WORD $0xb314 // vmovups %ymm10, (%rbx,%r14,4)
+	LONG $0x117c21c4; WORD $0xb34c; BYTE $0x20 // vmovups %ymm9, 0x20(%rbx,%r14,4)
+	LONG $0x117c21c4; WORD $0xf304 // vmovups %ymm8, (%rbx,%r14,8)
+	LONG $0x117ca1c4; WORD $0xf37c; BYTE $0x20 // vmovups %ymm7, 0x20(%rbx,%r14,8)
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x3411fcc5; BYTE $0xb3 // vmovups %ymm6, (%rbx,%rsi,4)
+	LONG $0x6c11fcc5; WORD $0x20b3 // vmovups %ymm5, 0x20(%rbx,%rsi,4)
+	LONG $0x117ca1c4; WORD $0x331c // vmovups %ymm3, (%rbx,%r14)
+	LONG $0x117ca1c4; WORD $0x3364; BYTE $0x20 // vmovups %ymm4, 0x20(%rbx,%r14)
+	LONG $0x0c11fcc5; BYTE $0xbb // vmovups %ymm1, (%rbx,%rdi,4)
+	LONG $0x5411fcc5; WORD $0x20bb // vmovups %ymm2, 0x20(%rbx,%rdi,4)
+	LONG $0xfffe82e9; BYTE $0xff // jmp 0x40e <strip+0x40e>
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x2081 // vmovss %xmm3, 0x20(%rcx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xec75 // jne 0x650 <strip+0x650>
-	LONG $0xa4048d4b // leaq (%r12,%r12,4), %rax
-	LONG $0x830c8d48 // leaq (%rbx,%rax,4), %rcx
-	LONG $0x0c11fcc5; BYTE $0x83 // vmovups %ymm1, (%rbx,%rax,4)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x2081 // vmovss %xmm1, 0x20(%rcx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xec75 // jne 0x680 <strip+0x680>
-	LONG $0xfffd17e9; BYTE $0xff // jmp 0x3b0 <strip+0x3b0>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x21581cc5 // vaddps (%rcx), %ymm12, %ymm12
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
-	LONG $0xc74d0f49 // cmovgeq %r15, %rax
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0x0136840f; WORD $0x0000 // je 0x6d0 <strip+0x6d0>
 	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
-	LONG $0x595824c5; BYTE $0x20 // vaddps 0x20(%rcx), %ymm11, %ymm11
-	LONG $0x58117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rax)
-	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
-	LONG $0x14582cc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm10, %ymm10
-	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
-	LONG $0x4c5834c5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm9, %ymm9
-	LONG $0x117c21c4; WORD $0xa34c; BYTE $0x20 // vmovups %ymm9, 0x20(%rbx,%r12,4)
-	LONG $0x04583cc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm8, %ymm8
-	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
-	LONG $0x7c58c4c5; WORD $0x20f1 // vaddps 0x20(%rcx,%rsi,8), %ymm7, %ymm7
-	LONG $0x117ca1c4; WORD $0xe37c; BYTE $0x20 // vmovups %ymm7, 0x20(%rbx,%r12,8)
-	LONG $0x3458ccc5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm6, %ymm6
-	LONG $0x117ca1c4; WORD $0xb334 // vmovups %ymm6, (%rbx,%r14,4)
-	LONG $0x6c58d4c5; WORD $0x2081 // vaddps 0x20(%rcx,%rax,4), %ymm5, %ymm5
-	LONG $0xb6048d48 // leaq (%rsi,%rsi,4), %rax
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	LONG $0x117ca1c4; WORD $0xb36c; BYTE $0x20 // vmovups %ymm5, 0x20(%rbx,%r14,4)
-	LONG $0xa4348d4f // leaq (%r12,%r12,4), %r14
-	LONG $0x04e4c149 // shlq $0x4, %r12
-	LONG $0x1c58e4c5; BYTE $0x31 // vaddps (%rcx,%rsi), %ymm3, %ymm3
-	LONG $0x117ca1c4; WORD $0x231c // vmovups %ymm3, (%rbx,%r12)
-	LONG $0x5c58dcc5; WORD $0x2031 // vaddps 0x20(%rcx,%rsi), %ymm4, %ymm3
-	LONG $0x117ca1c4; WORD $0x235c; BYTE $0x20 // vmovups %ymm3, 0x20(%rbx,%r12)
-	LONG $0x0c58f4c5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm1, %ymm1
-	LONG $0x117ca1c4; WORD $0xb30c // vmovups %ymm1, (%rbx,%r14,4)
-	LONG $0x4c58ecc5; WORD $0x2081 // vaddps 0x20(%rcx,%rax,4), %ymm2, %ymm1
-	LONG $0x117ca1c4; WORD $0xb34c; BYTE $0x20 // vmovups %ymm1, 0x20(%rbx,%r14,4)
-	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0xfffc4fe9; BYTE $0xff // jmp 0x3b8 <strip+0x3b8>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x21581cc5 // vaddps (%rcx), %ymm12, %ymm12
-	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
-	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
-	LONG $0xf04d0f4c // cmovgeq %rax, %r14
-	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x03088e0f; WORD $0x0000 // jle 0xaa9 <strip+0xaa9>
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a21c4; WORD $0xb964; BYTE $0x20 // vmovss 0x20(%rcx,%r15,4), %xmm12
-	LONG $0x117a21c4; WORD $0xbc64; BYTE $0x40 // vmovss %xmm12, 0x40(%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xf9 // cmpq %r15, %r9
-	WORD $0xea75 // jne 0x7b0 <strip+0x7b0>
-	LONG $0x5c5824c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm11, %ymm11
-	LONG $0x5c117cc5; WORD $0x4024 // vmovups %ymm11, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x02ce8e0f; WORD $0x0000 // jle 0xaa9 <strip+0xaa9>
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	LONG $0x107a21c4; WORD $0xbc5c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm11
-	LONG $0x117a01c4; WORD $0xbe5c; BYTE $0x20 // vmovss %xmm11, 0x20(%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xf9 // cmpq %r15, %r9
-	WORD $0xea75 // jne 0x7e0 <strip+0x7e0>
-	LONG $0x14582cc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm10, %ymm10
-	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x02a48e0f; WORD $0x0000 // jle 0xab4 <strip+0xab4>
-	LONG $0xb13c8d4c // leaq (%rcx,%rsi,4), %r15
-	LONG $0xa3348d4e // leaq (%rbx,%r12,4), %r14
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8754; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm10
-	LONG $0x54117ac5; WORD $0x4084 // vmovss %xmm10, 0x40(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xeb75 // jne 0x820 <strip+0x820>
-	LONG $0x4c5834c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm9, %ymm9
-	LONG $0x4c117cc5; WORD $0x4024 // vmovups %ymm9, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x026a8e0f; WORD $0x0000 // jle 0xab4 <strip+0xab4>
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4c107ac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm9
-	LONG $0x117a41c4; WORD $0x864c; BYTE $0x20 // vmovss %xmm9, 0x20(%r14,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xeb75 // jne 0x860 <strip+0x860>
-	LONG $0x04583cc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm8, %ymm8
-	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x02358e0f; WORD $0x0000 // jle 0xac4 <strip+0xac4>
-	LONG $0xf13c8d4c // leaq (%rcx,%rsi,8), %r15
-	LONG $0xe3348d4e // leaq (%rbx,%r12,8), %r14
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a41c4; WORD $0x8744; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm8
-	LONG $0x44117ac5; WORD $0x4084 // vmovss %xmm8, 0x40(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xeb75 // jne 0x8a0 <strip+0x8a0>
-	LONG $0x7c58c4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm7, %ymm7
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0x7c11fcc5; WORD $0x4024 // vmovups %ymm7, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01f58e0f; WORD $0x0000 // jle 0xac4 <strip+0xac4>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm7
-	LONG $0x117ac1c4; WORD $0x867c; BYTE $0x20 // vmovss %xmm7, 0x20(%r14,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xeb75 // jne 0x8e0 <strip+0x8e0>
-	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
-	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
-	LONG $0x3458ccc5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm6, %ymm6
-	LONG $0x117ca1c4; WORD $0xb334 // vmovups %ymm6, (%rbx,%r14,4)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01c08e0f; WORD $0x0000 // jle 0xad7 <strip+0xad7>
-	LONG $0x813c8d4c // leaq (%rcx,%rax,4), %r15
-	LONG $0xb3348d4e // leaq (%rbx,%r14,4), %r14
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8774; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm6
-	LONG $0x7411fac5; WORD $0x4084 // vmovss %xmm6, 0x40(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xeb75 // jne 0x930 <strip+0x930>
-	LONG $0x6c58d4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm5, %ymm5
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01788e0f; WORD $0x0000 // jle 0xad7 <strip+0xad7>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm5
-	LONG $0x117ac1c4; WORD $0x866c; BYTE $0x20 // vmovss %xmm5, 0x20(%r14,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xeb75 // jne 0x970 <strip+0x970>
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x5864a1c4; WORD $0x311c // vaddps (%rcx,%r14), %ymm3, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x03 // vmovups %ymm3, (%rbx,%rax)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01438e0f; WORD $0x0000 // jle 0xaf0 <strip+0xaf0>
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x865c; BYTE $0x20 // vmovss 0x20(%r14,%rax,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x4084 // vmovss %xmm3, 0x40(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xeb75 // jne 0x9c0 <strip+0x9c0>
-	LONG $0x5c58dcc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm4, %ymm3
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01068e0f; WORD $0x0000 // jle 0xaf0 <strip+0xaf0>
-	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x865c; BYTE $0x20 // vmovss %xmm3, 0x20(%r14,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xeb75 // jne 0xa00 <strip+0xa00>
-	LONG $0xb6048d48 // leaq (%rsi,%rsi,4), %rax
-	LONG $0xa4348d4f // leaq (%r12,%r12,4), %r14
-	LONG $0x0c58f4c5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm1, %ymm1
-	LONG $0x117ca1c4; WORD $0xb30c // vmovups %ymm1, (%rbx,%r14,4)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0xf9798e0f; WORD $0xffff // jle 0x3b0 <strip+0x3b0>
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	LONG $0xb30c8d4a // leaq (%rbx,%r14,4), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x2086 // vmovss 0x20(%rsi,%rax,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x4084 // vmovss %xmm1, 0x40(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xec75 // jne 0xa50 <strip+0xa50>
-	LONG $0x4c58ecc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm2, %ymm1
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0xf9378e0f; WORD $0xffff // jle 0x3b8 <strip+0x3b8>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x2081 // vmovss %xmm1, 0x20(%rcx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xec75 // jne 0xa90 <strip+0xa90>
-	LONG $0xfff90fe9; BYTE $0xff // jmp 0x3b8 <strip+0x3b8>
-	LONG $0x1458acc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm10, %ymm2
-	LONG $0x117ca1c4; WORD $0xa314 // vmovups %ymm2, (%rbx,%r12,4)
-	LONG $0x1458bcc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm8, %ymm2
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0x117ca1c4; WORD $0xe314 // vmovups %ymm2, (%rbx,%r12,8)
-	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
-	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
-	LONG $0x1458ccc5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm6, %ymm2
-	LONG $0x117ca1c4; WORD $0xb314 // vmovups %ymm2, (%rbx,%r14,4)
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	LONG $0x1458e4c5; BYTE $0x01 // vaddps (%rcx,%rax), %ymm3, %ymm2
-	LONG $0x117ca1c4; WORD $0x3314 // vmovups %ymm2, (%rbx,%r14)
-	LONG $0xb6048d48 // leaq (%rsi,%rsi,4), %rax
-	LONG $0xa4348d4b // leaq (%r12,%r12,4), %rsi
-	LONG $0x0c58f4c5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0xb3 // vmovups %ymm1, (%rbx,%rsi,4)
-	LONG $0xfff8a9e9; BYTE $0xff // jmp 0x3b0 <strip+0x3b0>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
-	QUAD $0x0000050024848d4c // leaq 0x500(%rsp), %r8
-	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
-	LONG $0x04fe8348 // cmpq $0x4, %rsi
-	LONG $0x09e68c0f; WORD $0x0000 // jl 0x1510 <strip+0x1510>
-	LONG $0xf87a8d48 // leaq -0x8(%rdx), %rdi
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0xfd430f49 // cmovaeq %r13, %rdi
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	LONG $0x05f48e0f; WORD $0x0000 // jle 0x113c <strip+0x113c>
-	WORD $0x48eb // jmp 0xb92 <strip+0xb92>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
-	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
-	QUAD $0x000000a8248c0348 // addq 0xa8(%rsp), %rcx
-	LONG $0xfc468d48 // leaq -0x4(%rsi), %rax
-	LONG $0x10c08349 // addq $0x10, %r8
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x07fe8348 // cmpq $0x7, %rsi
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0x09818e0f; WORD $0x0000 // jle 0x1513 <strip+0x1513>
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	QUAD $0x0000009024b48948 // movq %rsi, 0x90(%rsp)
-	LONG $0x0cc08349 // addq $0xc, %r8
-	LONG $0x0001b941; WORD $0x0000 // movl $0x1, %r9d
-	LONG $0x000cbb41; WORD $0x0000 // movl $0xc, %r11d
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x967e // jle 0xb50 <strip+0xb50>
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	QUAD $0x0000009824a48b4c // movq 0x98(%rsp), %r12
-	LONG $0x246c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r13
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0xc6940f41 // sete %r14b
-	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x049a8e0f; WORD $0x0000 // jle 0xa41 <strip+0xa41>
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0x5c117cc5; WORD $0x2024 // vmovups %ymm11, 0x20(%rsp)
+	LONG $0xf74d0f48 // cmovgeq %rdi, %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c107ac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm11
+	LONG $0x5c117ac5; WORD $0x20be // vmovss %xmm11, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xec75 // jne 0x5c0 <strip+0x5c0>
+	LONG $0xb3348d4a // leaq (%rbx,%r14,4), %rsi
+	LONG $0x117c21c4; WORD $0xb314 // vmovups %ymm10, (%rbx,%r14,4)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4c117cc5; WORD $0x2024 // vmovups %ymm9, 0x20(%rsp)
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x60fd8349 // cmpq $0x60, %r13
-	LONG $0x0060ba41; WORD $0x0000 // movl $0x60, %r10d
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
+	LONG $0x4c107ac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm9
+	LONG $0x4c117ac5; WORD $0x20be // vmovss %xmm9, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xec75 // jne 0x5f0 <strip+0x5f0>
+	LONG $0xf3348d4a // leaq (%rbx,%r14,8), %rsi
+	LONG $0x117c21c4; WORD $0xf304 // vmovups %ymm8, (%rbx,%r14,8)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x20be // vmovss %xmm7, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xec75 // jne 0x620 <strip+0x620>
+	LONG $0x763c8d4b // leaq (%r14,%r14,2), %rdi
+	LONG $0xbb348d48 // leaq (%rbx,%rdi,4), %rsi
+	LONG $0x3411fcc5; BYTE $0xbb // vmovups %ymm6, (%rbx,%rdi,4)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x6c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x20be // vmovss %xmm5, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xec75 // jne 0x650 <strip+0x650>
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x3b348d48 // leaq (%rbx,%rdi), %rsi
+	LONG $0x1c11fcc5; BYTE $0x3b // vmovups %ymm3, (%rbx,%rdi)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x20be // vmovss %xmm3, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xec75 // jne 0x680 <strip+0x680>
+	LONG $0xb63c8d4b // leaq (%r14,%r14,4), %rdi
+	LONG $0xbb348d48 // leaq (%rbx,%rdi,4), %rsi
+	LONG $0x0c11fcc5; BYTE $0xbb // vmovups %ymm1, (%rbx,%rdi,4)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20be // vmovss %xmm1, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xec75 // jne 0x6b0 <strip+0x6b0>
+	LONG $0x00036be9; BYTE $0x00 // jmp 0xa34 <strip+0xa34>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x581c41c4; BYTE $0x20 // vaddps (%r8), %ymm12, %ymm12
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0xcf4d0f4c // cmovgeq %rdi, %r9
+	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x02e18e0f; WORD $0x0000 // jle 0x9d6 <strip+0x9d6>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a01c4; WORD $0xa864; BYTE $0x20 // vmovss 0x20(%r8,%r13,4), %xmm12
+	LONG $0x117a21c4; WORD $0xac64; BYTE $0x20 // vmovss %xmm12, 0x20(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xea // cmpq %r13, %r10
+	WORD $0xea75 // jne 0x700 <strip+0x700>
+	LONG $0x5c5824c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm11, %ymm11
+	LONG $0x5c117cc5; WORD $0x2024 // vmovups %ymm11, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x02ab8e0f; WORD $0x0000 // jle 0x9d6 <strip+0x9d6>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x9066 // nop
+	LONG $0x107a21c4; WORD $0xac5c; BYTE $0x20 // vmovss 0x20(%rsp,%r13,4), %xmm11
+	LONG $0x117a01c4; WORD $0xa95c; BYTE $0x20 // vmovss %xmm11, 0x20(%r9,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xea // cmpq %r13, %r10
+	WORD $0xea75 // jne 0x730 <strip+0x730>
+	LONG $0x582c41c4; WORD $0xb014 // vaddps (%r8,%rsi,4), %ymm10, %ymm10
+	LONG $0x117c21c4; WORD $0xb314 // vmovups %ymm10, (%rbx,%r14,4)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x02818e0f; WORD $0x0000 // jle 0x9e2 <strip+0x9e2>
+	LONG $0xb02c8d4d // leaq (%r8,%rsi,4), %r13
+	LONG $0xb30c8d4e // leaq (%rbx,%r14,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107a41c4; WORD $0xbd54; BYTE $0x20 // vmovss 0x20(%r13,%rdi,4), %xmm10
+	LONG $0x54117ac5; WORD $0x20bc // vmovss %xmm10, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x770 <strip+0x770>
+	LONG $0x4c5834c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm9, %ymm9
+	LONG $0x4c117cc5; WORD $0x2024 // vmovups %ymm9, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x02488e0f; WORD $0x0000 // jle 0x9e2 <strip+0x9e2>
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c107ac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm9
+	LONG $0x117a41c4; WORD $0xb94c; BYTE $0x20 // vmovss %xmm9, 0x20(%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x7b0 <strip+0x7b0>
+	LONG $0x583c41c4; WORD $0xf004 // vaddps (%r8,%rsi,8), %ymm8, %ymm8
+	LONG $0x117c21c4; WORD $0xf304 // vmovups %ymm8, (%rbx,%r14,8)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x02138e0f; WORD $0x0000 // jle 0x9f3 <strip+0x9f3>
+	LONG $0xf02c8d4d // leaq (%r8,%rsi,8), %r13
+	LONG $0xf30c8d4e // leaq (%rbx,%r14,8), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107a41c4; WORD $0xbd44; BYTE $0x20 // vmovss 0x20(%r13,%rdi,4), %xmm8
+	LONG $0x44117ac5; WORD $0x20bc // vmovss %xmm8, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x7f0 <strip+0x7f0>
+	LONG $0x7c58c4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm7, %ymm7
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x01d48e0f; WORD $0x0000 // jle 0x9f3 <strip+0x9f3>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm7
+	LONG $0x117ac1c4; WORD $0xb97c; BYTE $0x20 // vmovss %xmm7, 0x20(%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x830 <strip+0x830>
+	LONG $0x763c8d48 // leaq (%rsi,%rsi,2), %rdi
+	LONG $0x760c8d4f // leaq (%r14,%r14,2), %r9
+	LONG $0x584cc1c4; WORD $0xb834 // vaddps (%r8,%rdi,4), %ymm6, %ymm6
+	LONG $0x117ca1c4; WORD $0x8b34 // vmovups %ymm6, (%rbx,%r9,4)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x019f8e0f; WORD $0x0000 // jle 0xa07 <strip+0xa07>
+	LONG $0xb82c8d4d // leaq (%r8,%rdi,4), %r13
+	LONG $0x8b0c8d4e // leaq (%rbx,%r9,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbd74; BYTE $0x20 // vmovss 0x20(%r13,%rdi,4), %xmm6
+	LONG $0x7411fac5; WORD $0x20bc // vmovss %xmm6, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x880 <strip+0x880>
+	LONG $0x6c58d4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm5, %ymm5
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x01588e0f; WORD $0x0000 // jle 0xa07 <strip+0xa07>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm5
+	LONG $0x117ac1c4; WORD $0xb96c; BYTE $0x20 // vmovss %xmm5, 0x20(%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x8c0 <strip+0x8c0>
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0x586481c4; WORD $0x081c // vaddps (%r8,%r9), %ymm3, %ymm3
+	LONG $0x117ca1c4; WORD $0x231c // vmovups %ymm3, (%rbx,%r12)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x01238e0f; WORD $0x0000 // jle 0xa21 <strip+0xa21>
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0149; BYTE $0xdc // addq %rbx, %r12
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb95c; BYTE $0x20 // vmovss 0x20(%r9,%rdi,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x20bc // vmovss %xmm3, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x910 <strip+0x910>
+	LONG $0x5c58dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm3
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x00e78e0f; WORD $0x0000 // jle 0xa21 <strip+0xa21>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x117ac1c4; WORD $0xbc5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r12,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x940 <strip+0x940>
+	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
+	LONG $0xb63c8d4b // leaq (%r14,%r14,4), %rdi
+	LONG $0x5874c1c4; WORD $0xb00c // vaddps (%r8,%rsi,4), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xbb // vmovups %ymm1, (%rbx,%rdi,4)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x00bd8e0f; WORD $0x0000 // jle 0xa34 <strip+0xa34>
+	LONG $0xb00c8d4d // leaq (%r8,%rsi,4), %r9
+	LONG $0xbb348d48 // leaq (%rbx,%rdi,4), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb94c; BYTE $0x20 // vmovss 0x20(%r9,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20bc // vmovss %xmm1, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xeb75 // jne 0x990 <strip+0x990>
+	LONG $0x4c58ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm1
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x7e7e // jle 0xa34 <strip+0xa34>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20be // vmovss %xmm1, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	WORD $0xec75 // jne 0x9c0 <strip+0x9c0>
+	WORD $0x5eeb // jmp 0xa34 <strip+0xa34>
+	LONG $0x582cc1c4; WORD $0xb014 // vaddps (%r8,%rsi,4), %ymm10, %ymm2
+	LONG $0x117ca1c4; WORD $0xb314 // vmovups %ymm2, (%rbx,%r14,4)
+	LONG $0x583cc1c4; WORD $0xf014 // vaddps (%r8,%rsi,8), %ymm8, %ymm2
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x117ca1c4; WORD $0xf314 // vmovups %ymm2, (%rbx,%r14,8)
+	LONG $0x763c8d48 // leaq (%rsi,%rsi,2), %rdi
+	LONG $0x760c8d4f // leaq (%r14,%r14,2), %r9
+	LONG $0x584cc1c4; WORD $0xb814 // vaddps (%r8,%rdi,4), %ymm6, %ymm2
+	LONG $0x117ca1c4; WORD $0x8b14 // vmovups %ymm2, (%rbx,%r9,4)
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x5864c1c4; WORD $0x3814 // vaddps (%r8,%rdi), %ymm3, %ymm2
+	LONG $0x117ca1c4; WORD $0x0b14 // vmovups %ymm2, (%rbx,%r9)
+	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
+	LONG $0xb63c8d4b // leaq (%r14,%r14,4), %rdi
+	LONG $0x5874c1c4; WORD $0xb00c // vaddps (%r8,%rsi,4), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xbb // vmovups %ymm1, (%rbx,%rdi,4)
+	QUAD $0x000000c024a48d4c // leaq 0xc0(%rsp), %r12
+	LONG $0xfff9cde9; BYTE $0xff // jmp 0x40e <strip+0x40e>
+	LONG $0x76348d4b // leaq (%r14,%r14,2), %rsi
+	LONG $0x117c21c4; WORD $0xb314 // vmovups %ymm10, (%rbx,%r14,4)
+	LONG $0x117c21c4; WORD $0xf304 // vmovups %ymm8, (%rbx,%r14,8)
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0x3411fcc5; BYTE $0xb3 // vmovups %ymm6, (%rbx,%rsi,4)
+	LONG $0xb6348d4b // leaq (%r14,%r14,4), %rsi
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x117ca1c4; WORD $0x331c // vmovups %ymm3, (%rbx,%r14)
+	LONG $0x0c11fcc5; BYTE $0xb3 // vmovups %ymm1, (%rbx,%rsi,4)
+	LONG $0xfff99de9; BYTE $0xff // jmp 0x40e <strip+0x40e>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	QUAD $0x000004c0249c8d4c // leaq 0x4c0(%rsp), %r11
+	LONG $0x247c894c; BYTE $0x18 // movq %r15, 0x18(%rsp)
+	QUAD $0x000000c024bc8d48 // leaq 0xc0(%rsp), %rdi
+	LONG $0x04fe8348 // cmpq $0x4, %rsi
+	LONG $0x090e8c0f; WORD $0x0000 // jl 0x13b0 <strip+0x13b0>
+	LONG $0xf8518d48 // leaq -0x8(%rcx), %rdx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0xd4430f49 // cmovaeq %r12, %rdx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x05748e0f; WORD $0x0000 // jle 0x102c <strip+0x102c>
+	WORD $0x3aeb // jmp 0xaf4 <strip+0xaf4>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x10c38349 // addq $0x10, %r11
+	LONG $0x0008bc41; WORD $0x0000 // movl $0x8, %r12d
+	LONG $0x24440348; BYTE $0x78 // addq 0x78(%rsp), %rax
+	LONG $0xfc468d4c // leaq -0x4(%rsi), %r8
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	LONG $0x07fe8348 // cmpq $0x7, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x08bf8e0f; WORD $0x0000 // jle 0x13b3 <strip+0x13b3>
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x24748948; BYTE $0x68 // movq %rsi, 0x68(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xbf7e // jle 0xac0 <strip+0xac0>
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0xc7940f41 // sete %r15b
+	LONG $0x0000a3e9; BYTE $0x00 // jmp 0xbc9 <strip+0xbc9>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x06583cc5 // vaddps (%rsi), %ymm8, %ymm8
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xf84d0f49 // cmovgeq %r8, %rdi
+	LONG $0x117c41c4; BYTE $0x06 // vmovups %ymm8, (%r14)
+	LONG $0x7e58c4c5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm7, %ymm7
+	LONG $0x7f11fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rdi)
+	LONG $0x5b3c8d48 // leaq (%rbx,%rbx,2), %rdi
+	LONG $0x3458ccc5; BYTE $0x9e // vaddps (%rsi,%rbx,4), %ymm6, %ymm6
+	LONG $0x117c81c4; WORD $0xa634 // vmovups %ymm6, (%r14,%r12,4)
+	LONG $0x6c58d4c5; WORD $0x209e // vaddps 0x20(%rsi,%rbx,4), %ymm5, %ymm5
+	LONG $0x117c81c4; WORD $0xa66c; BYTE $0x20 // vmovups %ymm5, 0x20(%r14,%r12,4)
+	LONG $0x2458dcc5; BYTE $0xde // vaddps (%rsi,%rbx,8), %ymm4, %ymm4
+	LONG $0x117c81c4; WORD $0xe624 // vmovups %ymm4, (%r14,%r12,8)
+	LONG $0x5c58e4c5; WORD $0x20de // vaddps 0x20(%rsi,%rbx,8), %ymm3, %ymm3
+	LONG $0x641c8d4b // leaq (%r12,%r12,2), %rbx
+	LONG $0x117c81c4; WORD $0xe65c; BYTE $0x20 // vmovups %ymm3, 0x20(%r14,%r12,8)
+	LONG $0x1458ecc5; BYTE $0xbe // vaddps (%rsi,%rdi,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x9e14 // vmovups %ymm2, (%r14,%rbx,4)
+	LONG $0x4c58f4c5; WORD $0x20be // vaddps 0x20(%rsi,%rdi,4), %ymm1, %ymm1
+	LONG $0x117cc1c4; WORD $0x9e4c; BYTE $0x20 // vmovups %ymm1, 0x20(%r14,%rbx,4)
+	LONG $0xa07a8d49 // leaq -0x60(%r10), %rdi
+	LONG $0x00c18149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r9
+	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0xfef78e0f; WORD $0xffff // jle 0xac0 <strip+0xac0>
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xd5420f4d // cmovbq %r13, %r10
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107c41c4; WORD $0x244c; BYTE $0xe0 // vmovups -0x20(%r12), %ymm9
-	LONG $0x107c41c4; WORD $0x2414 // vmovups (%r12), %ymm10
-	LONG $0x187d22c4; WORD $0x8824 // vbroadcastss (%rax,%r9,4), %ymm12
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0xf2420f4d // cmovbq %r10, %r14
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x9066 // nop
+	LONG $0x107c41c4; WORD $0x240c // vmovups (%r12), %ymm9
+	LONG $0x107c41c4; WORD $0x2454; BYTE $0x20 // vmovups 0x20(%r12), %ymm10
+	LONG $0x187d62c4; WORD $0x0460 // vbroadcastss 0x4(%rax), %ymm12
 	LONG $0x187d62c4; BYTE $0x18 // vbroadcastss (%rax), %ymm11
-	LONG $0x187d22c4; WORD $0xc82c // vbroadcastss (%rax,%r9,8), %ymm13
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x187d62c4; WORD $0x0868 // vbroadcastss 0x8(%rax), %ymm13
 	LONG $0x40c48349 // addq $0x40, %r12
-	WORD $0xff49; BYTE $0xca // decq %r10
+	WORD $0xff49; BYTE $0xce // decq %r14
 	LONG $0xb81dc2c4; BYTE $0xf1 // vfmadd231ps %ymm9, %ymm12, %ymm6
 	LONG $0xb82dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm10, %ymm5
-	LONG $0x187d42c4; BYTE $0x20 // vbroadcastss (%r8), %ymm12
+	LONG $0x187d62c4; WORD $0x0c60 // vbroadcastss 0xc(%rax), %ymm12
 	LONG $0xb82542c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm11, %ymm8
 	LONG $0xb82dc2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm10, %ymm7
 	LONG $0xb815c2c4; BYTE $0xe1 // vfmadd231ps %ymm9, %ymm13, %ymm4
 	LONG $0xb82dc2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm10, %ymm3
-	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	LONG $0x30c08348 // addq $0x30, %rax
 	LONG $0xb81dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm2
 	LONG $0xb81dc2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm12, %ymm1
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0xa277 // ja 0xc30 <strip+0xc30>
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	LONG $0x0010bf41; WORD $0x0000 // movl $0x10, %r15d
-	LONG $0xe34d0f4c // cmovgeq %rbx, %r12
-	LONG $0xd74d0f4d // cmovgeq %r15, %r10
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	WORD $0x6075 // jne 0xd10 <strip+0xd10>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0x0136840f; WORD $0x0000 // je 0xdf0 <strip+0xdf0>
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
-	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
-	LONG $0x7911fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rcx)
-	LONG $0x520c8d4b // leaq (%r10,%r10,2), %rcx
-	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
-	LONG $0x117c81c4; WORD $0x946c; BYTE $0x20 // vmovups %ymm5, 0x20(%r12,%r10,4)
-	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
-	LONG $0x117c81c4; WORD $0xd45c; BYTE $0x20 // vmovups %ymm3, 0x20(%r12,%r10,8)
-	LONG $0x117cc1c4; WORD $0x8c14 // vmovups %ymm2, (%r12,%rcx,4)
-	LONG $0x117cc1c4; WORD $0x8c4c; BYTE $0x20 // vmovups %ymm1, 0x20(%r12,%rcx,4)
-	LONG $0x0003cee9; BYTE $0x00 // jmp 0x10d0 <strip+0x10d0>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0x0166840f; WORD $0x0000 // je 0xe80 <strip+0xe80>
-	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x03888e0f; WORD $0x0000 // jle 0x10b1 <strip+0x10b1>
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	LONG $0x7c11fcc5; WORD $0x4024 // vmovups %ymm7, 0x40(%rsp)
-	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	WORD $0xa377 // ja 0xc00 <strip+0xc00>
+	LONG $0x24748b4c; BYTE $0x18 // movq 0x18(%rsp), %r14
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0xe04d0f4d // cmovgeq %r8, %r12
+	LONG $0xf74d0f4c // cmovgeq %rdi, %r14
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0x5375 // jne 0xcd0 <strip+0xcd0>
+	LONG $0x01c7f641 // testb $0x1, %r15b
+	LONG $0xfea9840f; WORD $0xffff // je 0xb30 <strip+0xb30>
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x117c41c4; BYTE $0x06 // vmovups %ymm8, (%r14)
+	LONG $0xf74d0f48 // cmovgeq %rdi, %rsi
+	LONG $0x7e11fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rsi)
+	LONG $0x64348d4b // leaq (%r12,%r12,2), %rsi
+	LONG $0x117c81c4; WORD $0xa634 // vmovups %ymm6, (%r14,%r12,4)
+	LONG $0x117c81c4; WORD $0xa66c; BYTE $0x20 // vmovups %ymm5, 0x20(%r14,%r12,4)
+	LONG $0x117c81c4; WORD $0xe624 // vmovups %ymm4, (%r14,%r12,8)
+	LONG $0x117c81c4; WORD $0xe65c; BYTE $0x20 // vmovups %ymm3, 0x20(%r14,%r12,8)
+	LONG $0x117cc1c4; WORD $0xb614 // vmovups %ymm2, (%r14,%rsi,4)
+	LONG $0x117cc1c4; WORD $0xb64c; BYTE $0x20 // vmovups %ymm1, 0x20(%r14,%rsi,4)
+	LONG $0x000324e9; BYTE $0x00 // jmp 0xff2 <strip+0xff2>
 	WORD $0x9066 // nop
-	LONG $0x7c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x20b1 // vmovss %xmm7, 0x20(%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
-	WORD $0xec75 // jne 0xd40 <strip+0xd40>
-	LONG $0x940c8d4b // leaq (%r12,%r10,4), %rcx
-	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x20b1 // vmovss %xmm5, 0x20(%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
-	WORD $0xec75 // jne 0xd70 <strip+0xd70>
-	LONG $0xd40c8d4b // leaq (%r12,%r10,8), %rcx
-	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x20b1 // vmovss %xmm3, 0x20(%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
-	WORD $0xec75 // jne 0xda0 <strip+0xda0>
-	LONG $0x52348d4b // leaq (%r10,%r10,2), %rsi
-	LONG $0xb40c8d49 // leaq (%r12,%rsi,4), %rcx
-	LONG $0x117cc1c4; WORD $0xb414 // vmovups %ymm2, (%r12,%rsi,4)
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x20b1 // vmovss %xmm1, 0x20(%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
-	WORD $0xec75 // jne 0xdd0 <strip+0xdd0>
-	LONG $0x0002e7e9; BYTE $0x00 // jmp 0x10d0 <strip+0x10d0>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x01583cc5 // vaddps (%rcx), %ymm8, %ymm8
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
-	LONG $0xde4d0f49 // cmovgeq %r14, %rbx
-	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
-	LONG $0x7958c4c5; BYTE $0x20 // vaddps 0x20(%rcx), %ymm7, %ymm7
-	LONG $0x7b11fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rbx)
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0x3458ccc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm6, %ymm6
-	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
-	LONG $0x6c58d4c5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm5, %ymm5
-	LONG $0x117c81c4; WORD $0x946c; BYTE $0x20 // vmovups %ymm5, 0x20(%r12,%r10,4)
-	LONG $0x2458dcc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm4, %ymm4
-	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
-	LONG $0x5c58e4c5; WORD $0x20f1 // vaddps 0x20(%rcx,%rsi,8), %ymm3, %ymm3
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	LONG $0x117c81c4; WORD $0xd45c; BYTE $0x20 // vmovups %ymm3, 0x20(%r12,%r10,8)
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
-	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
-	LONG $0x117c81c4; WORD $0x9414 // vmovups %ymm2, (%r12,%r10,4)
-	LONG $0x4c58f4c5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm1, %ymm1
-	LONG $0x117c81c4; WORD $0x944c; BYTE $0x20 // vmovups %ymm1, 0x20(%r12,%r10,4)
-	LONG $0x00025ae9; BYTE $0x00 // jmp 0x10d0 <strip+0x10d0>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01583cc5 // vaddps (%rcx), %ymm8, %ymm8
-	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
-	LONG $0x61fd8349 // cmpq $0x61, %r13
-	LONG $0xf34d0f4c // cmovgeq %rbx, %r14
-	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x01e08e0f; WORD $0x0000 // jle 0x1086 <strip+0x1086>
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a21c4; WORD $0xb944; BYTE $0x20 // vmovss 0x20(%rcx,%r15,4), %xmm8
-	LONG $0x117a21c4; WORD $0xbc44; BYTE $0x40 // vmovss %xmm8, 0x40(%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394c; BYTE $0xff // cmpq %r15, %rdi
-	WORD $0xea75 // jne 0xeb0 <strip+0xeb0>
-	LONG $0x7c58c4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm7, %ymm7
-	LONG $0x7c11fcc5; WORD $0x4024 // vmovups %ymm7, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x01ab8e0f; WORD $0x0000 // jle 0x1086 <strip+0x1086>
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0xbc7c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm7
-	LONG $0x117a81c4; WORD $0xbe7c; BYTE $0x20 // vmovss %xmm7, 0x20(%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394c; BYTE $0xff // cmpq %r15, %rdi
-	WORD $0xea75 // jne 0xee0 <strip+0xee0>
-	LONG $0x3458ccc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm6, %ymm6
-	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x01818e0f; WORD $0x0000 // jle 0x1091 <strip+0x1091>
-	LONG $0xb13c8d4c // leaq (%rcx,%rsi,4), %r15
-	LONG $0x94348d4f // leaq (%r12,%r10,4), %r14
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9f74; BYTE $0x20 // vmovss 0x20(%r15,%rbx,4), %xmm6
-	LONG $0x7411fac5; WORD $0x409c // vmovss %xmm6, 0x40(%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
-	WORD $0xeb75 // jne 0xf20 <strip+0xf20>
-	LONG $0x6c58d4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm5, %ymm5
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x013f8e0f; WORD $0x0000 // jle 0x1091 <strip+0x1091>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm5
-	LONG $0x117ac1c4; WORD $0x9e6c; BYTE $0x20 // vmovss %xmm5, 0x20(%r14,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
-	WORD $0xeb75 // jne 0xf60 <strip+0xf60>
-	LONG $0x2458dcc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm4, %ymm4
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x01058e0f; WORD $0x0000 // jle 0x109c <strip+0x109c>
-	LONG $0xf13c8d4c // leaq (%rcx,%rsi,8), %r15
-	LONG $0xd4348d4f // leaq (%r12,%r10,8), %r14
-	WORD $0xdb31 // xorl %ebx, %ebx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9f64; BYTE $0x20 // vmovss 0x20(%r15,%rbx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x409c // vmovss %xmm4, 0x40(%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
-	WORD $0xeb75 // jne 0xfb0 <strip+0xfb0>
-	LONG $0x5c58e4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm3, %ymm3
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x00ba8e0f; WORD $0x0000 // jle 0x109c <strip+0x109c>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x9e5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r14,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
-	WORD $0xeb75 // jne 0xff0 <strip+0xff0>
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
-	LONG $0x117c81c4; WORD $0x9414 // vmovups %ymm2, (%r12,%r10,4)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x00a18e0f; WORD $0x0000 // jle 0x10d0 <strip+0x10d0>
-	LONG $0xb1348d48 // leaq (%rcx,%rsi,4), %rsi
-	LONG $0x940c8d4b // leaq (%r12,%r10,4), %rcx
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9654; BYTE $0x20 // vmovss 0x20(%rsi,%r10,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x9454; BYTE $0x40 // vmovss %xmm2, 0x40(%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
-	WORD $0xea75 // jne 0x1040 <strip+0x1040>
-	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
-	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x697e // jle 0x10d5 <strip+0x10d5>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x9066 // nop
-	LONG $0x4c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x20b1 // vmovss %xmm1, 0x20(%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
-	WORD $0xec75 // jne 0x1070 <strip+0x1070>
-	WORD $0x4feb // jmp 0x10d5 <strip+0x10d5>
-	LONG $0x0c58ccc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm6, %ymm1
-	LONG $0x117c81c4; WORD $0x940c // vmovups %ymm1, (%r12,%r10,4)
-	LONG $0x0c58dcc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm4, %ymm1
-	LONG $0x117c81c4; WORD $0xd40c // vmovups %ymm1, (%r12,%r10,8)
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
-	LONG $0x0c58ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm1
-	LONG $0x117c81c4; WORD $0x940c // vmovups %ymm1, (%r12,%r10,4)
-	WORD $0x1feb // jmp 0x10d0 <strip+0x10d0>
-	LONG $0x520c8d4b // leaq (%r10,%r10,2), %rcx
-	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
-	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
-	LONG $0x117cc1c4; WORD $0x8c14 // vmovups %ymm2, (%r12,%rcx,4)
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
-	LONG $0xa0558d4d // leaq -0x60(%r13), %r10
-	LONG $0x00c48149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r12
-	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
-	LONG $0x60fd8349 // cmpq $0x60, %r13
-	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
-	LONG $0xfaf88f0f; WORD $0xffff // jg 0xbf0 <strip+0xbf0>
-	LONG $0xfffa53e9; BYTE $0xff // jmp 0xb50 <strip+0xb50>
+	LONG $0x01c7f641 // testb $0x1, %r15b
+	LONG $0x00d6840f; WORD $0x0000 // je 0xdb0 <strip+0xdb0>
+	LONG $0x117c41c4; BYTE $0x06 // vmovups %ymm8, (%r14)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x02f48e0f; WORD $0x0000 // jle 0xfdc <strip+0xfdc>
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
+	LONG $0xf74d0f48 // cmovgeq %rdi, %rsi
+	WORD $0xff31 // xorl %edi, %edi
 	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
-	QUAD $0x000000a8248c0348 // addq 0xa8(%rsp), %rcx
-	LONG $0xfc468d48 // leaq -0x4(%rsi), %rax
-	LONG $0x10c08349 // addq $0x10, %r8
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x07fe8348 // cmpq $0x7, %rsi
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0x03d78e0f; WORD $0x0000 // jle 0x1513 <strip+0x1513>
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	QUAD $0x0000009024b48948 // movq %rsi, 0x90(%rsp)
-	LONG $0x0c488d49 // leaq 0xc(%r8), %rcx
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	LONG $0x000001be; BYTE $0x00 // movl $0x1, %esi
-	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x9e7e // jle 0x1100 <strip+0x1100>
-	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
-	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
-	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
-	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
-	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
-	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
-	LONG $0xc6940f41 // sete %r14b
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0x43eb // jmp 0x11d3 <strip+0x11d3>
+	LONG $0x7c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x20be // vmovss %xmm7, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0xd00 <strip+0xd00>
+	LONG $0xa6348d4b // leaq (%r14,%r12,4), %rsi
+	LONG $0x117c81c4; WORD $0xa634 // vmovups %ymm6, (%r14,%r12,4)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x20be // vmovss %xmm5, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0xd30 <strip+0xd30>
+	LONG $0xe6348d4b // leaq (%r14,%r12,8), %rsi
+	LONG $0x117c81c4; WORD $0xe624 // vmovups %ymm4, (%r14,%r12,8)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x20be // vmovss %xmm3, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0xd60 <strip+0xd60>
+	LONG $0x643c8d4b // leaq (%r12,%r12,2), %rdi
+	LONG $0xbe348d49 // leaq (%r14,%rdi,4), %rsi
+	LONG $0x117cc1c4; WORD $0xbe14 // vmovups %ymm2, (%r14,%rdi,4)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20be // vmovss %xmm1, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0xd90 <strip+0xd90>
+	LONG $0x000226e9; BYTE $0x00 // jmp 0xfcf <strip+0xfcf>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x06583cc5 // vaddps (%rsi), %ymm8, %ymm8
+	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xff4d0f4c // cmovgeq %rdi, %r15
+	LONG $0x117c41c4; BYTE $0x06 // vmovups %ymm8, (%r14)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x01d18e0f; WORD $0x0000 // jle 0xfa6 <strip+0xfa6>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a21c4; WORD $0xae44; BYTE $0x20 // vmovss 0x20(%rsi,%r13,4), %xmm8
+	LONG $0x117a21c4; WORD $0xac44; BYTE $0x20 // vmovss %xmm8, 0x20(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xea // cmpq %r13, %rdx
+	WORD $0xea75 // jne 0xde0 <strip+0xde0>
+	LONG $0x7c58c4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm7, %ymm7
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x01968e0f; WORD $0x0000 // jle 0xfa6 <strip+0xfa6>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm7
+	LONG $0x117ac1c4; WORD $0xbf7c; BYTE $0x20 // vmovss %xmm7, 0x20(%r15,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xeb75 // jne 0xe20 <strip+0xe20>
+	LONG $0x3458ccc5; BYTE $0x9e // vaddps (%rsi,%rbx,4), %ymm6, %ymm6
+	LONG $0x117c81c4; WORD $0xa634 // vmovups %ymm6, (%r14,%r12,4)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x01628e0f; WORD $0x0000 // jle 0xfb1 <strip+0xfb1>
+	LONG $0x9e2c8d4c // leaq (%rsi,%rbx,4), %r13
+	LONG $0xa63c8d4f // leaq (%r14,%r12,4), %r15
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xbd74; BYTE $0x20 // vmovss 0x20(%r13,%rdi,4), %xmm6
+	LONG $0x7411fac5; WORD $0x20bc // vmovss %xmm6, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xeb75 // jne 0xe60 <strip+0xe60>
+	LONG $0x6c58d4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm5, %ymm5
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x01228e0f; WORD $0x0000 // jle 0xfb1 <strip+0xfb1>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm5
+	LONG $0x117ac1c4; WORD $0xbf6c; BYTE $0x20 // vmovss %xmm5, 0x20(%r15,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xeb75 // jne 0xea0 <strip+0xea0>
+	LONG $0x2458dcc5; BYTE $0xde // vaddps (%rsi,%rbx,8), %ymm4, %ymm4
+	LONG $0x117c81c4; WORD $0xe624 // vmovups %ymm4, (%r14,%r12,8)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x00ed8e0f; WORD $0x0000 // jle 0xfbc <strip+0xfbc>
+	LONG $0xde2c8d4c // leaq (%rsi,%rbx,8), %r13
+	LONG $0xe63c8d4f // leaq (%r14,%r12,8), %r15
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xbd64; BYTE $0x20 // vmovss 0x20(%r13,%rdi,4), %xmm4
+	LONG $0x6411fac5; WORD $0x20bc // vmovss %xmm4, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xeb75 // jne 0xee0 <strip+0xee0>
+	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x00ad8e0f; WORD $0x0000 // jle 0xfbc <strip+0xfbc>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x117ac1c4; WORD $0xbf5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r15,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xeb75 // jne 0xf20 <strip+0xf20>
+	LONG $0x5b3c8d48 // leaq (%rbx,%rbx,2), %rdi
+	LONG $0x643c8d4f // leaq (%r12,%r12,2), %r15
+	LONG $0x1458ecc5; BYTE $0xbe // vaddps (%rsi,%rdi,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0xbe14 // vmovups %ymm2, (%r14,%r15,4)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x7c7e // jle 0xfcf <strip+0xfcf>
+	LONG $0xbe1c8d48 // leaq (%rsi,%rdi,4), %rbx
+	LONG $0xbe348d4b // leaq (%r14,%r15,4), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x5410fac5; WORD $0x20bb // vmovss 0x20(%rbx,%rdi,4), %xmm2
+	LONG $0x5411fac5; WORD $0x20bc // vmovss %xmm2, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0xf60 <strip+0xf60>
+	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x4a7e // jle 0xfcf <strip+0xfcf>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20be // vmovss %xmm1, 0x20(%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0xf90 <strip+0xf90>
+	WORD $0x29eb // jmp 0xfcf <strip+0xfcf>
+	LONG $0x0c58ccc5; BYTE $0x9e // vaddps (%rsi,%rbx,4), %ymm6, %ymm1
+	LONG $0x117c81c4; WORD $0xa60c // vmovups %ymm1, (%r14,%r12,4)
+	LONG $0x0c58dcc5; BYTE $0xde // vaddps (%rsi,%rbx,8), %ymm4, %ymm1
+	LONG $0x117c81c4; WORD $0xe60c // vmovups %ymm1, (%r14,%r12,8)
+	LONG $0x5b3c8d48 // leaq (%rbx,%rbx,2), %rdi
+	LONG $0x641c8d4b // leaq (%r12,%r12,2), %rbx
+	LONG $0x0c58ecc5; BYTE $0xbe // vaddps (%rsi,%rdi,4), %ymm2, %ymm1
+	LONG $0x117cc1c4; WORD $0x9e0c // vmovups %ymm1, (%r14,%rbx,4)
+	QUAD $0x000000c024848d4c // leaq 0xc0(%rsp), %r8
+	LONG $0xfffbc7e9; BYTE $0xff // jmp 0xba3 <strip+0xba3>
+	LONG $0x64348d4b // leaq (%r12,%r12,2), %rsi
+	LONG $0x117c81c4; WORD $0xa634 // vmovups %ymm6, (%r14,%r12,4)
+	LONG $0x117c81c4; WORD $0xe624 // vmovups %ymm4, (%r14,%r12,8)
+	LONG $0x117cc1c4; WORD $0xb614 // vmovups %ymm2, (%r14,%rsi,4)
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0xfffba9e9; BYTE $0xff // jmp 0xba3 <strip+0xba3>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0xfc508d49 // leaq -0x4(%r8), %rdx
+	LONG $0x10c38349 // addq $0x10, %r11
+	LONG $0x24440348; BYTE $0x78 // addq 0x78(%rsp), %rax
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	LONG $0x07f88349 // cmpq $0x7, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	LONG $0x03878e0f; WORD $0x0000 // jle 0x13b3 <strip+0x13b3>
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xc97e // jle 0x1000 <strip+0x1000>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0xc7940f41 // sete %r15b
+	WORD $0x4feb // jmp 0x10a8 <strip+0x10a8>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
-	LONG $0x117ca1c4; WORD $0xa31c // vmovups %ymm3, (%rbx,%r12,4)
-	LONG $0x117ca1c4; WORD $0xe314 // vmovups %ymm2, (%rbx,%r12,8)
-	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
-	LONG $0x117ca1c4; WORD $0x930c // vmovups %ymm1, (%rbx,%r10,4)
-	LONG $0xa0598d49 // leaq -0x60(%r9), %rbx
-	LONG $0x00c08149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r8
-	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x60f98349 // cmpq $0x60, %r9
-	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
-	LONG $0xff2d8e0f; WORD $0xffff // jle 0x1100 <strip+0x1100>
-	LONG $0x60f98349 // cmpq $0x60, %r9
+	LONG $0x117ca1c4; WORD $0xb31c // vmovups %ymm3, (%rbx,%r14,4)
+	LONG $0x117ca1c4; WORD $0xf314 // vmovups %ymm2, (%rbx,%r14,8)
+	LONG $0x763c8d4b // leaq (%r14,%r14,2), %rdi
+	LONG $0x0c11fcc5; BYTE $0xbb // vmovups %ymm1, (%rbx,%rdi,4)
+	QUAD $0x000000c0249c8d48 // leaq 0xc0(%rsp), %rbx
+	LONG $0xa07e8d48 // leaq -0x60(%rsi), %rdi
+	LONG $0x00c28148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rdx
+	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	LONG $0xff588e0f; WORD $0xffff // jle 0x1000 <strip+0x1000>
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
 	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
-	LONG $0xd9420f49 // cmovbq %r9, %rbx
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0xde420f48 // cmovbq %rsi, %rbx
 	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107cc1c4; WORD $0x242c // vmovups (%r12), %ymm5
-	LONG $0x187de2c4; WORD $0xb03c // vbroadcastss (%rax,%rsi,4), %ymm7
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x2e // vmovups (%r14), %ymm5
+	LONG $0x187de2c4; WORD $0x0478 // vbroadcastss 0x4(%rax), %ymm7
 	LONG $0x187de2c4; BYTE $0x30 // vbroadcastss (%rax), %ymm6
-	LONG $0x187d62c4; WORD $0xf004 // vbroadcastss (%rax,%rsi,8), %ymm8
-	LONG $0x40c48349 // addq $0x40, %r12
-	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0x187d62c4; WORD $0x0840 // vbroadcastss 0x8(%rax), %ymm8
+	LONG $0x40c68349 // addq $0x40, %r14
 	WORD $0xff48; BYTE $0xcb // decq %rbx
 	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
-	LONG $0x187de2c4; BYTE $0x39 // vbroadcastss (%rcx), %ymm7
+	LONG $0x187de2c4; WORD $0x0c78 // vbroadcastss 0xc(%rax), %ymm7
 	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
 	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x30c08348 // addq $0x30, %rax
 	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
 	LONG $0x01fb8348 // cmpq $0x1, %rbx
-	WORD $0xbd77 // ja 0x1200 <strip+0x1200>
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x61f98349 // cmpq $0x61, %r9
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	LONG $0xdf4d0f49 // cmovgeq %r15, %rbx
-	LONG $0xe54d0f4d // cmovgeq %r13, %r12
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x4975 // jne 0x12b0 <strip+0x12b0>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xff1f850f; WORD $0xffff // jne 0x1190 <strip+0x1190>
-	LONG $0x585cc1c4; BYTE $0x23 // vaddps (%r11), %ymm4, %ymm4
+	WORD $0xbf77 // ja 0x10d0 <strip+0x10d0>
+	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	WORD $0x894d; BYTE $0xee // movq %r13, %r14
+	LONG $0xf44d0f4d // cmovgeq %r12, %r14
+	LONG $0xdf4d0f48 // cmovgeq %rdi, %rbx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x4575 // jne 0x1170 <strip+0x1170>
+	LONG $0x01c7f641 // testb $0x1, %r15b
+	LONG $0xff2b850f; WORD $0xffff // jne 0x1060 <strip+0x1060>
+	LONG $0x585cc1c4; BYTE $0x22 // vaddps (%r10), %ymm4, %ymm4
+	LONG $0x493c8d4b // leaq (%r9,%r9,2), %rdi
 	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
-	LONG $0x586481c4; WORD $0x931c // vaddps (%r11,%r10,4), %ymm3, %ymm3
-	LONG $0x117ca1c4; WORD $0xa31c // vmovups %ymm3, (%rbx,%r12,4)
-	LONG $0x586c81c4; WORD $0xd314 // vaddps (%r11,%r10,8), %ymm2, %ymm2
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
-	LONG $0x117ca1c4; WORD $0xe314 // vmovups %ymm2, (%rbx,%r12,8)
-	LONG $0x587481c4; WORD $0x930c // vaddps (%r11,%r10,4), %ymm1, %ymm1
-	LONG $0xfffeffe9; BYTE $0xff // jmp 0x11a0 <strip+0x11a0>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0x00c6840f; WORD $0x0000 // je 0x1380 <strip+0x1380>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9464; BYTE $0x40 // vmovss 0x40(%rsp,%r10,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x9324 // vmovss %xmm4, (%rbx,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
-	WORD $0xeb7c // jl 0x12d0 <strip+0x12d0>
-	LONG $0xa3148d4e // leaq (%rbx,%r12,4), %r10
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	LONG $0x586481c4; WORD $0x8a1c // vaddps (%r10,%r9,4), %ymm3, %ymm3
+	LONG $0x117ca1c4; WORD $0xb31c // vmovups %ymm3, (%rbx,%r14,4)
+	LONG $0x586c81c4; WORD $0xca14 // vaddps (%r10,%r9,8), %ymm2, %ymm2
+	LONG $0x117ca1c4; WORD $0xf314 // vmovups %ymm2, (%rbx,%r14,8)
+	LONG $0x5874c1c4; WORD $0xba0c // vaddps (%r10,%rdi,4), %ymm1, %ymm1
+	LONG $0xffff0be9; BYTE $0xff // jmp 0x1070 <strip+0x1070>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c7f641 // testb $0x1, %r15b
+	LONG $0x00a6840f; WORD $0x0000 // je 0x1220 <strip+0x1220>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9c5c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm3
-	LONG $0x117a81c4; WORD $0x9a1c // vmovss %xmm3, (%r10,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
-	WORD $0xeb7c // jl 0x1300 <strip+0x1300>
-	LONG $0xe3148d4e // leaq (%rbx,%r12,8), %r10
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9c54; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm2
-	LONG $0x117a81c4; WORD $0x9a14 // vmovss %xmm2, (%r10,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
-	WORD $0xeb7c // jl 0x1330 <strip+0x1330>
-	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x93148d4e // leaq (%rbx,%r10,4), %r10
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm1
-	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
-	WORD $0xeb7c // jl 0x1360 <strip+0x1360>
-	LONG $0xfffe30e9; BYTE $0xff // jmp 0x11aa <strip+0x11aa>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0xb32c // vmovss (%r11,%r14,4), %xmm5
-	LONG $0x117aa1c4; WORD $0xb46c; BYTE $0x40 // vmovss %xmm5, 0x40(%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
-	WORD $0xeb7c // jl 0x1390 <strip+0x1390>
-	LONG $0x6458dcc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm4, %ymm4
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
+	LONG $0x6410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xbb // vmovss %xmm4, (%rbx,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xed7c // jl 0x1190 <strip+0x1190>
+	LONG $0xb30c8d4e // leaq (%rbx,%r14,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	BYTE $0x90 // nop
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x117ac1c4; WORD $0xb91c // vmovss %xmm3, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x11b0 <strip+0x11b0>
+	LONG $0xf30c8d4e // leaq (%rbx,%r14,8), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
+	LONG $0x5410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm2
+	LONG $0x117ac1c4; WORD $0xb914 // vmovss %xmm2, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x11d0 <strip+0x11d0>
+	LONG $0x763c8d4b // leaq (%r14,%r14,2), %rdi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	LONG $0xbb0c8d4c // leaq (%rbx,%rdi,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb464; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xb324 // vmovss %xmm4, (%rbx,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
-	WORD $0xeb7c // jl 0x13c0 <strip+0x13c0>
-	LONG $0x932c8d4f // leaq (%r11,%r10,4), %r13
-	LONG $0xa3348d4e // leaq (%rbx,%r12,4), %r14
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb90c // vmovss %xmm1, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1200 <strip+0x1200>
+	LONG $0xfffe60e9; BYTE $0xff // jmp 0x1079 <strip+0x1079>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xbd64; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xbc64; BYTE $0x40 // vmovss %xmm4, 0x40(%rsp,%r15,4)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0xba2c // vmovss (%r10,%r15,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xbc6c; BYTE $0x20 // vmovss %xmm5, 0x20(%rsp,%r15,4)
 	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xea7c // jl 0x13f0 <strip+0x13f0>
-	LONG $0x5c58e4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm3, %ymm3
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm3
-	LONG $0x117a81c4; WORD $0xbe1c // vmovss %xmm3, (%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xeb7c // jl 0x1420 <strip+0x1420>
-	LONG $0xd32c8d4f // leaq (%r11,%r10,8), %r13
-	LONG $0xe3348d4e // leaq (%rbx,%r12,8), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xbd5c; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss %xmm3, 0x40(%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xea7c // jl 0x1450 <strip+0x1450>
-	LONG $0x5458ecc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm2, %ymm2
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xbc54; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm2
-	LONG $0x117a81c4; WORD $0xbe14 // vmovss %xmm2, (%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xeb7c // jl 0x1480 <strip+0x1480>
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
-	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	LONG $0x931c8d4f // leaq (%r11,%r10,4), %r11
-	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
-	LONG $0x93148d4e // leaq (%rbx,%r10,4), %r10
-	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xeb7c // jl 0x1230 <strip+0x1230>
+	LONG $0x6458dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm4
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x409c // vmovss %xmm2, 0x40(%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	WORD $0xec7c // jl 0x14c0 <strip+0x14c0>
-	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	LONG $0x6410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xbb // vmovss %xmm4, (%rbx,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xed7c // jl 0x1260 <strip+0x1260>
+	LONG $0x8a248d4f // leaq (%r10,%r9,4), %r12
+	LONG $0xb33c8d4e // leaq (%rbx,%r14,4), %r15
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm1
-	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
-	WORD $0xeb7c // jl 0x14f0 <strip+0x14f0>
-	LONG $0xfffca0e9; BYTE $0xff // jmp 0x11aa <strip+0x11aa>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x05f38c0f; WORD $0x0000 // jl 0x1b10 <strip+0x1b10>
-	LONG $0xf84a8d48 // leaq -0x8(%rdx), %rcx
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	LONG $0xcd430f49 // cmovaeq %r13, %rcx
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	LONG $0x03b18e0f; WORD $0x0000 // jle 0x18e4 <strip+0x18e4>
-	WORD $0x45eb // jmp 0x157a <strip+0x157a>
+	LONG $0x107ac1c4; WORD $0xbc24 // vmovss (%r12,%rdi,4), %xmm4
+	LONG $0x6411fac5; WORD $0x20bc // vmovss %xmm4, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1290 <strip+0x1290>
+	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x117ac1c4; WORD $0xbf1c // vmovss %xmm3, (%r15,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x12c0 <strip+0x12c0>
+	LONG $0xca248d4f // leaq (%r10,%r9,8), %r12
+	LONG $0xf33c8d4e // leaq (%rbx,%r14,8), %r15
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbc1c // vmovss (%r12,%rdi,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x20bc // vmovss %xmm3, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x12f0 <strip+0x12f0>
+	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm2
+	LONG $0x117ac1c4; WORD $0xbf14 // vmovss %xmm2, (%r15,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1320 <strip+0x1320>
+	LONG $0x493c8d4b // leaq (%r9,%r9,2), %rdi
+	LONG $0x0008bc41; WORD $0x0000 // movl $0x8, %r12d
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0xba148d4d // leaq (%r10,%rdi,4), %r10
+	LONG $0x763c8d4b // leaq (%r14,%r14,2), %rdi
+	LONG $0xbb0c8d4c // leaq (%rbx,%rdi,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xba14 // vmovss (%r10,%rdi,4), %xmm2
+	LONG $0x5411fac5; WORD $0x20bc // vmovss %xmm2, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1360 <strip+0x1360>
+	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb90c // vmovss %xmm1, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1390 <strip+0x1390>
+	LONG $0xfffcd0e9; BYTE $0xff // jmp 0x1079 <strip+0x1079>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x02f88349 // cmpq $0x2, %r8
+	LONG $0x05938c0f; WORD $0x0000 // jl 0x1950 <strip+0x1950>
+	LONG $0xf8518d48 // leaq -0x8(%rcx), %rdx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0xd4430f49 // cmovaeq %r12, %rdx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x03668e0f; WORD $0x0000 // jle 0x1739 <strip+0x1739>
+	WORD $0x3feb // jmp 0x1414 <strip+0x1414>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
-	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
-	LONG $0xfe708d48 // leaq -0x2(%rax), %rsi
-	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
-	QUAD $0x000000b824bc0348 // addq 0xb8(%rsp), %rdi
-	LONG $0x08c08349 // addq $0x8, %r8
-	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
-	LONG $0x03f88348 // cmpq $0x3, %rax
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x05998e0f; WORD $0x0000 // jle 0x1b13 <strip+0x1b13>
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
-	LONG $0x000cb841; WORD $0x0000 // movl $0xc, %r8d
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0xab7e // jle 0x1540 <strip+0x1540>
-	QUAD $0x00000088248c8b4c // movq 0x88(%rsp), %r9
-	LONG $0x24548b4c; BYTE $0x78 // movq 0x78(%rsp), %r10
-	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
-	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
-	LONG $0xc5940f41 // sete %r13b
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0x35eb // jmp 0x15f8 <strip+0x15f8>
-	LONG $0x586ca1c4; WORD $0x9b0c // vaddps (%rbx,%r11,4), %ymm2, %ymm1
-	LONG $0x117c81c4; WORD $0xa60c // vmovups %ymm1, (%r14,%r12,4)
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0xa0728d4d // leaq -0x60(%r10), %r14
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x08c38349 // addq $0x8, %r11
+	LONG $0x0008bc41; WORD $0x0000 // movl $0x8, %r12d
+	LONG $0x24740348; BYTE $0x70 // addq 0x70(%rsp), %rsi
+	LONG $0xfe408d49 // leaq -0x2(%r8), %rax
+	LONG $0x24748948; BYTE $0x18 // movq %rsi, 0x18(%rsp)
+	LONG $0x03f88349 // cmpq $0x3, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0x053f8e0f; WORD $0x0000 // jle 0x1953 <strip+0x1953>
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xbf7e // jle 0x13e0 <strip+0x13e0>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	LONG $0x24748b4c; BYTE $0x18 // movq 0x18(%rsp), %r14
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	WORD $0x39eb // jmp 0x147b <strip+0x147b>
+	LONG $0x586cc1c4; WORD $0x9e0c // vaddps (%r14,%rbx,4), %ymm2, %ymm1
+	LONG $0x117c81c4; WORD $0xa70c // vmovups %ymm1, (%r15,%r12,4)
+	QUAD $0x000000c024848d4c // leaq 0xc0(%rsp), %r8
+	LONG $0xa07a8d49 // leaq -0x60(%r10), %rdi
 	LONG $0x00c18149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r9
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
 	LONG $0x60fa8349 // cmpq $0x60, %r10
-	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
-	LONG $0xff488e0f; WORD $0xffff // jle 0x1540 <strip+0x1540>
+	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0xff658e0f; WORD $0xffff // jle 0x13e0 <strip+0x13e0>
 	LONG $0x60fa8349 // cmpq $0x60, %r10
-	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0x0060bf41; WORD $0x0000 // movl $0x60, %r15d
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xf2420f4d // cmovbq %r10, %r14
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107cc1c4; WORD $0x246c; BYTE $0xe0 // vmovups -0x20(%r12), %ymm5
-	LONG $0x107cc1c4; WORD $0x2434 // vmovups (%r12), %ymm6
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0xfa420f4d // cmovbq %r10, %r15
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	BYTE $0x90 // nop
+	LONG $0x107cc1c4; WORD $0x242c // vmovups (%r12), %ymm5
+	LONG $0x107cc1c4; WORD $0x2474; BYTE $0x20 // vmovups 0x20(%r12), %ymm6
 	LONG $0x187de2c4; BYTE $0x3e // vbroadcastss (%rsi), %ymm7
-	LONG $0x187d62c4; WORD $0xbe04 // vbroadcastss (%rsi,%rdi,4), %ymm8
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x187d62c4; WORD $0x0446 // vbroadcastss 0x4(%rsi), %ymm8
+	LONG $0x30c68348 // addq $0x30, %rsi
 	LONG $0x40c48349 // addq $0x40, %r12
-	WORD $0xff49; BYTE $0xce // decq %r14
+	WORD $0xff49; BYTE $0xcf // decq %r15
 	LONG $0xb845e2c4; BYTE $0xe5 // vfmadd231ps %ymm5, %ymm7, %ymm4
 	LONG $0xb84de2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm6, %ymm3
 	LONG $0xb83de2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm8, %ymm2
 	LONG $0xb83de2c4; BYTE $0xce // vfmadd231ps %ymm6, %ymm8, %ymm1
-	LONG $0x01fe8349 // cmpq $0x1, %r14
-	WORD $0xc477 // ja 0x1620 <strip+0x1620>
-	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	WORD $0xc377 // ja 0x14a0 <strip+0x14a0>
+	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
 	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	LONG $0xf74d0f4d // cmovgeq %r15, %r14
-	LONG $0x0010bf41; WORD $0x0000 // movl $0x10, %r15d
-	LONG $0xe74d0f4d // cmovgeq %r15, %r12
-	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x4a75 // jne 0x16d0 <strip+0x16d0>
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0x00d0840f; WORD $0x0000 // je 0x1760 <strip+0x1760>
-	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0xe04d0f4d // cmovgeq %r8, %r12
+	LONG $0xff4d0f4c // cmovgeq %rdi, %r15
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0x3375 // jne 0x1530 <strip+0x1530>
+	WORD $0x01a8 // testb $0x1, %al
+	LONG $0x00ab840f; WORD $0x0000 // je 0x15b0 <strip+0x15b0>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0x117cc1c4; BYTE $0x26 // vmovups %ymm4, (%r14)
-	LONG $0xdb4d0f4c // cmovgeq %rbx, %r11
-	LONG $0x117cc1c4; WORD $0x205b // vmovups %ymm3, 0x20(%r11)
-	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
-	LONG $0x117c81c4; WORD $0xa64c; BYTE $0x20 // vmovups %ymm1, 0x20(%r14,%r12,4)
-	LONG $0xffff15e9; BYTE $0xff // jmp 0x15d7 <strip+0x15d7>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0x00d6840f; WORD $0x0000 // je 0x17b0 <strip+0x17b0>
-	LONG $0x117cc1c4; BYTE $0x26 // vmovups %ymm4, (%r14)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x01b28e0f; WORD $0x0000 // jle 0x189a <strip+0x189a>
-	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
-	LONG $0xdb4d0f4c // cmovgeq %rbx, %r11
-	WORD $0xdb31 // xorl %ebx, %ebx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x9b5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r11,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
-	WORD $0xeb75 // jne 0x1710 <strip+0x1710>
-	LONG $0xa61c8d4f // leaq (%r14,%r12,4), %r11
-	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
+	LONG $0xc74d0f48 // cmovgeq %rdi, %rax
+	LONG $0x5811fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rax)
+	LONG $0x117c81c4; WORD $0xa714 // vmovups %ymm2, (%r15,%r12,4)
+	LONG $0x0000bee9; BYTE $0x00 // jmp 0x15e5 <strip+0x15e5>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x9b4c; BYTE $0x20 // vmovss %xmm1, 0x20(%r11,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
-	WORD $0xeb75 // jne 0x1740 <strip+0x1740>
-	LONG $0xfffe75e9; BYTE $0xff // jmp 0x15cf <strip+0x15cf>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x2358dcc5 // vaddps (%rbx), %ymm4, %ymm4
-	LONG $0x247c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r15
+	WORD $0x01a8 // testb $0x1, %al
+	LONG $0x00c8840f; WORD $0x0000 // je 0x1600 <strip+0x1600>
+	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x01b38e0f; WORD $0x0000 // jle 0x16f9 <strip+0x16f9>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0xfd4d0f4d // cmovgeq %r13, %r15
-	LONG $0x117cc1c4; BYTE $0x26 // vmovups %ymm4, (%r14)
-	LONG $0x5b58e4c5; BYTE $0x20 // vaddps 0x20(%rbx), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0x205f // vmovups %ymm3, 0x20(%r15)
-	LONG $0x586ca1c4; WORD $0x9b14 // vaddps (%rbx,%r11,4), %ymm2, %ymm2
-	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
-	LONG $0x5874a1c4; WORD $0x9b4c; BYTE $0x20 // vaddps 0x20(%rbx,%r11,4), %ymm1, %ymm1
-	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
-	LONG $0x117c81c4; WORD $0xa64c; BYTE $0x20 // vmovups %ymm1, 0x20(%r14,%r12,4)
-	LONG $0xfffe2ce9; BYTE $0xff // jmp 0x15d7 <strip+0x15d7>
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	LONG $0xc74d0f48 // cmovgeq %rdi, %rax
+	WORD $0xff31 // xorl %edi, %edi
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x2358dcc5 // vaddps (%rbx), %ymm4, %ymm4
-	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x20b8 // vmovss %xmm3, 0x20(%rax,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0x1560 <strip+0x1560>
+	LONG $0xa7048d4b // leaq (%r15,%r12,4), %rax
+	LONG $0x117c81c4; WORD $0xa714 // vmovups %ymm2, (%r15,%r12,4)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20b8 // vmovss %xmm1, 0x20(%rax,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0x1590 <strip+0x1590>
+	LONG $0xfffea5e9; BYTE $0xff // jmp 0x144e <strip+0x144e>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x585cc1c4; BYTE $0x26 // vaddps (%r14), %ymm4, %ymm4
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	LONG $0xef4d0f4d // cmovgeq %r15, %r13
-	LONG $0x117cc1c4; BYTE $0x26 // vmovups %ymm4, (%r14)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfde68e0f; WORD $0xffff // jle 0x15c3 <strip+0x15c3>
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x107aa1c4; WORD $0xbb64; BYTE $0x20 // vmovss 0x20(%rbx,%r15,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xbc64; BYTE $0x40 // vmovss %xmm4, 0x40(%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
-	WORD $0xea75 // jne 0x17e0 <strip+0x17e0>
-	LONG $0x5c58e4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfdb88e0f; WORD $0xffff // jle 0x15c3 <strip+0x15c3>
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm3
-	LONG $0x117a81c4; WORD $0xbd5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r13,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
-	WORD $0xea75 // jne 0x1810 <strip+0x1810>
-	LONG $0x586ca1c4; WORD $0x9b14 // vaddps (%rbx,%r11,4), %ymm2, %ymm2
-	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfd8e8e0f; WORD $0xffff // jle 0x15cf <strip+0x15cf>
-	LONG $0x9b1c8d4a // leaq (%rbx,%r11,4), %rbx
-	LONG $0xa61c8d4f // leaq (%r14,%r12,4), %r11
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0xb354; BYTE $0x20 // vmovss 0x20(%rbx,%r14,4), %xmm2
-	LONG $0x117aa1c4; WORD $0xb454; BYTE $0x40 // vmovss %xmm2, 0x40(%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
-	WORD $0xea75 // jne 0x1850 <strip+0x1850>
-	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfd548e0f; WORD $0xffff // jle 0x15cf <strip+0x15cf>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x9b4c; BYTE $0x20 // vmovss %xmm1, 0x20(%r11,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
-	WORD $0xeb75 // jne 0x1880 <strip+0x1880>
-	LONG $0xfffd35e9; BYTE $0xff // jmp 0x15cf <strip+0x15cf>
-	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
-	LONG $0xfffd2ae9; BYTE $0xff // jmp 0x15cf <strip+0x15cf>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
-	LONG $0xfe708d48 // leaq -0x2(%rax), %rsi
-	QUAD $0x000000b8248c0348 // addq 0xb8(%rsp), %rcx
-	LONG $0x08c08349 // addq $0x8, %r8
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x03f88348 // cmpq $0x3, %rax
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x022f8e0f; WORD $0x0000 // jle 0x1b13 <strip+0x1b13>
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	LONG $0x000001be; BYTE $0x00 // movl $0x1, %esi
-	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0xb27e // jle 0x18b0 <strip+0x18b0>
-	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
-	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
-	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
-	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
-	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
-	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
-	WORD $0x940f; BYTE $0xc3 // sete %bl
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0x38eb // jmp 0x1963 <strip+0x1963>
+	LONG $0xc74d0f48 // cmovgeq %rdi, %rax
+	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
+	LONG $0x5864c1c4; WORD $0x205e // vaddps 0x20(%r14), %ymm3, %ymm3
+	LONG $0x5811fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rax)
+	LONG $0x586cc1c4; WORD $0x9e14 // vaddps (%r14,%rbx,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0xa714 // vmovups %ymm2, (%r15,%r12,4)
+	LONG $0x5874c1c4; WORD $0x9e4c; BYTE $0x20 // vaddps 0x20(%r14,%rbx,4), %ymm1, %ymm1
+	LONG $0x117c81c4; WORD $0xa74c; BYTE $0x20 // vmovups %ymm1, 0x20(%r15,%r12,4)
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0xfffe62e9; BYTE $0xff // jmp 0x1456 <strip+0x1456>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x585cc1c4; BYTE $0x26 // vaddps (%r14), %ymm4, %ymm4
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xc74d0f48 // cmovgeq %rdi, %rax
+	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfe1c8e0f; WORD $0xffff // jle 0x1442 <strip+0x1442>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0xae64; BYTE $0x20 // vmovss 0x20(%r14,%r13,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xac64; BYTE $0x20 // vmovss %xmm4, 0x20(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xea // cmpq %r13, %rdx
+	WORD $0xea75 // jne 0x1630 <strip+0x1630>
+	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfde28e0f; WORD $0xffff // jle 0x1442 <strip+0x1442>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x20b8 // vmovss %xmm3, 0x20(%rax,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0x1670 <strip+0x1670>
+	LONG $0x586cc1c4; WORD $0x9e14 // vaddps (%r14,%rbx,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0xa714 // vmovups %ymm2, (%r15,%r12,4)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfdaf8e0f; WORD $0xffff // jle 0x144e <strip+0x144e>
+	LONG $0x9e1c8d49 // leaq (%r14,%rbx,4), %rbx
+	LONG $0xa7048d4b // leaq (%r15,%r12,4), %rax
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x5410fac5; WORD $0x20bb // vmovss 0x20(%rbx,%rdi,4), %xmm2
+	LONG $0x5411fac5; WORD $0x20bc // vmovss %xmm2, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0x16b0 <strip+0x16b0>
+	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfd758e0f; WORD $0xffff // jle 0x144e <strip+0x144e>
+	WORD $0xff31 // xorl %edi, %edi
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20b8 // vmovss %xmm1, 0x20(%rax,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xec75 // jne 0x16e0 <strip+0x16e0>
+	LONG $0xfffd55e9; BYTE $0xff // jmp 0x144e <strip+0x144e>
+	LONG $0x117c81c4; WORD $0xa714 // vmovups %ymm2, (%r15,%r12,4)
+	LONG $0xfffee8e9; BYTE $0xff // jmp 0x15ec <strip+0x15ec>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0xfe408d49 // leaq -0x2(%r8), %rax
+	LONG $0x08c38349 // addq $0x8, %r11
+	LONG $0x24540348; BYTE $0x70 // addq 0x70(%rsp), %rdx
+	LONG $0x24548948; BYTE $0x18 // movq %rdx, 0x18(%rsp)
+	LONG $0x03f88349 // cmpq $0x3, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0x021a8e0f; WORD $0x0000 // jle 0x1953 <strip+0x1953>
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xcf7e // jle 0x1710 <strip+0x1710>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	WORD $0x47eb // jmp 0x17a9 <strip+0x17a9>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x117cc1c4; BYTE $0x16 // vmovups %ymm2, (%r14)
-	LONG $0x117c81c4; WORD $0xa60c // vmovups %ymm1, (%r14,%r12,4)
-	LONG $0xa0718d4d // leaq -0x60(%r9), %r14
-	LONG $0x00c08149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r8
+	LONG $0x117c81c4; WORD $0xbe0c // vmovups %ymm1, (%r14,%r15,4)
+	QUAD $0x000000c024b48d4c // leaq 0xc0(%rsp), %r14
+	LONG $0xa0798d49 // leaq -0x60(%r9), %rdi
+	LONG $0x00c68148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rsi
 	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
 	LONG $0x60f98349 // cmpq $0x60, %r9
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	LONG $0xff4d8e0f; WORD $0xffff // jle 0x18b0 <strip+0x18b0>
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
+	LONG $0xff678e0f; WORD $0xffff // jle 0x1710 <strip+0x1710>
 	LONG $0x60f98349 // cmpq $0x60, %r9
 	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
 	LONG $0xf1420f4d // cmovbq %r9, %r14
 	WORD $0xff49; BYTE $0xc6 // incq %r14
-	BYTE $0x90 // nop
-	LONG $0x107cc1c4; WORD $0x241c // vmovups (%r12), %ymm3
-	LONG $0x187de2c4; BYTE $0x21 // vbroadcastss (%rcx), %ymm4
-	LONG $0x187de2c4; WORD $0xb12c // vbroadcastss (%rcx,%rsi,4), %ymm5
-	LONG $0x40c48349 // addq $0x40, %r12
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x1f // vmovups (%r15), %ymm3
+	LONG $0x187de2c4; BYTE $0x22 // vbroadcastss (%rdx), %ymm4
+	LONG $0x187de2c4; WORD $0x046a // vbroadcastss 0x4(%rdx), %ymm5
+	LONG $0x30c28348 // addq $0x30, %rdx
+	LONG $0x40c78349 // addq $0x40, %r15
 	WORD $0xff49; BYTE $0xce // decq %r14
 	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
 	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
 	LONG $0x01fe8349 // cmpq $0x1, %r14
-	WORD $0xd577 // ja 0x1980 <strip+0x1980>
-	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	WORD $0xd577 // ja 0x17d0 <strip+0x17d0>
+	LONG $0x24748b4c; BYTE $0x18 // movq 0x18(%rsp), %r14
 	LONG $0x61f98349 // cmpq $0x61, %r9
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	LONG $0xf74d0f4d // cmovgeq %r15, %r14
-	LONG $0xe54d0f4d // cmovgeq %r13, %r12
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x2175 // jne 0x19f0 <strip+0x19f0>
-	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
-	LONG $0xff58850f; WORD $0xffff // jne 0x1930 <strip+0x1930>
-	LONG $0x586cc1c4; BYTE $0x13 // vaddps (%r11), %ymm2, %ymm2
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	LONG $0xfc4d0f4d // cmovgeq %r12, %r15
+	LONG $0xf74d0f4c // cmovgeq %rdi, %r14
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x2b75 // jne 0x1840 <strip+0x1840>
+	WORD $0x01a8 // testb $0x1, %al
+	LONG $0xff53850f; WORD $0xffff // jne 0x1770 <strip+0x1770>
+	LONG $0x1358ecc5 // vaddps (%rbx), %ymm2, %ymm2
 	LONG $0x117cc1c4; BYTE $0x16 // vmovups %ymm2, (%r14)
-	LONG $0x587481c4; WORD $0x930c // vaddps (%r11,%r10,4), %ymm1, %ymm1
-	LONG $0xffff48e9; BYTE $0xff // jmp 0x1935 <strip+0x1935>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
-	WORD $0x5b74 // je 0x1a50 <strip+0x1a50>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x9454; BYTE $0x40 // vmovss 0x40(%rsp,%r10,4), %xmm2
-	LONG $0x117a81c4; WORD $0x9614 // vmovss %xmm2, (%r14,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
-	WORD $0xeb7c // jl 0x1a00 <strip+0x1a00>
-	LONG $0xa6148d4f // leaq (%r14,%r12,4), %r10
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm1
-	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
-	WORD $0xeb7c // jl 0x1a30 <strip+0x1a30>
-	LONG $0xfffef1e9; BYTE $0xff // jmp 0x193b <strip+0x193b>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9b1c // vmovss (%r11,%rbx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x409c // vmovss %xmm3, 0x40(%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	WORD $0xec7c // jl 0x1a60 <strip+0x1a60>
-	LONG $0x5458ecc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm2, %ymm2
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x5410fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x9e14 // vmovss %xmm2, (%r14,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	WORD $0xec7c // jl 0x1a90 <strip+0x1a90>
-	LONG $0x931c8d4f // leaq (%r11,%r10,4), %r11
-	LONG $0xa6148d4f // leaq (%r14,%r12,4), %r10
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x409c // vmovss %xmm2, 0x40(%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	WORD $0xec7c // jl 0x1ac0 <strip+0x1ac0>
-	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm1
-	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
-	WORD $0xeb7c // jl 0x1af0 <strip+0x1af0>
-	LONG $0xfffe31e9; BYTE $0xff // jmp 0x193b <strip+0x193b>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
-	QUAD $0x000000f8249c8b48 // movq 0xf8(%rsp), %rbx
-	QUAD $0x000000f024a48b4c // movq 0xf0(%rsp), %r12
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xe6d48e0f; WORD $0xffff // jle 0x208 <strip+0x208>
-	LONG $0x50778b48 // movq 0x50(%rdi), %rsi
-	LONG $0xf8428d48 // leaq -0x8(%rdx), %rax
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	LONG $0xc5430f49 // cmovaeq %r13, %rax
-	LONG $0x09fa8348 // cmpq $0x9, %rdx
-	LONG $0x02128c0f; WORD $0x0000 // jl 0x1d60 <strip+0x1d60>
-	LONG $0x00000cb9; BYTE $0x00 // movl $0xc, %ecx
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0xe6a48e0f; WORD $0xffff // jle 0x200 <strip+0x200>
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
-	LONG $0xc1940f41 // sete %r9b
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	WORD $0x2aeb // jmp 0x1ba6 <strip+0x1ba6>
-	LONG $0x00401f0f // nopl (%rax)
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	LONG $0xa0578d4c // leaq -0x60(%rdi), %r10
-	LONG $0x00c68148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rsi
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
-	LONG $0x60ff8348 // cmpq $0x60, %rdi
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	LONG $0xe65a8e0f; WORD $0xffff // jle 0x200 <strip+0x200>
-	LONG $0x60ff8348 // cmpq $0x60, %rdi
-	LONG $0x0060ba41; WORD $0x0000 // movl $0x60, %r10d
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xd7420f4c // cmovbq %rdi, %r10
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x187dc2c4; BYTE $0x1f // vbroadcastss (%r15), %ymm3
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	WORD $0xff49; BYTE $0xca // decq %r10
-	LONG $0xb865c2c4; WORD $0xe053 // vfmadd231ps -0x20(%r11), %ymm3, %ymm2
-	LONG $0xb865c2c4; BYTE $0x0b // vfmadd231ps (%r11), %ymm3, %ymm1
-	LONG $0x40c38349 // addq $0x40, %r11
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0xe077 // ja 0x1bd0 <strip+0x1bd0>
-	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
-	LONG $0x61ff8348 // cmpq $0x61, %rdi
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	LONG $0xd34d0f4d // cmovgeq %r11, %r10
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x3575 // jne 0x1c40 <strip+0x1c40>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0x008b840f; WORD $0x0000 // je 0x1ca0 <strip+0x1ca0>
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0x61ff8348 // cmpq $0x61, %rdi
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	LONG $0x117cc1c4; BYTE $0x12 // vmovups %ymm2, (%r10)
-	LONG $0xc34d0f4d // cmovgeq %r11, %r8
-	LONG $0x117cc1c4; WORD $0x2048 // vmovups %ymm1, 0x20(%r8)
-	LONG $0xffff4ee9; BYTE $0xff // jmp 0x1b88 <strip+0x1b88>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0x0086840f; WORD $0x0000 // je 0x1cd0 <strip+0x1cd0>
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	LONG $0x117cc1c4; BYTE $0x12 // vmovups %ymm2, (%r10)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff288e0f; WORD $0xffff // jle 0x1b88 <strip+0x1b88>
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0x61ff8348 // cmpq $0x61, %rdi
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	LONG $0xc34d0f4d // cmovgeq %r11, %r8
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r9,4), %xmm1
-	LONG $0x117a81c4; WORD $0x884c; BYTE $0x20 // vmovss %xmm1, 0x20(%r8,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xea75 // jne 0x1c80 <strip+0x1c80>
-	LONG $0xfffee5e9; BYTE $0xff // jmp 0x1b80 <strip+0x1b80>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x586cc1c4; BYTE $0x10 // vaddps (%r8), %ymm2, %ymm2
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	LONG $0x61ff8348 // cmpq $0x61, %rdi
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	LONG $0xcb4d0f4d // cmovgeq %r11, %r9
-	LONG $0x117cc1c4; BYTE $0x12 // vmovups %ymm2, (%r10)
-	LONG $0x5874c1c4; WORD $0x2048 // vaddps 0x20(%r8), %ymm1, %ymm1
-	LONG $0x117cc1c4; WORD $0x2049 // vmovups %ymm1, 0x20(%r9)
-	LONG $0xfffeb8e9; BYTE $0xff // jmp 0x1b88 <strip+0x1b88>
-	LONG $0x586cc1c4; BYTE $0x10 // vaddps (%r8), %ymm2, %ymm2
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	LONG $0x61ff8348 // cmpq $0x61, %rdi
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	LONG $0xcb4d0f4d // cmovgeq %r11, %r9
-	LONG $0x117cc1c4; BYTE $0x12 // vmovups %ymm2, (%r10)
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe828e0f; WORD $0xffff // jle 0x1b80 <strip+0x1b80>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x5874a1c4; WORD $0x930c // vaddps (%rbx,%r10,4), %ymm1, %ymm1
+	LONG $0xffff44e9; BYTE $0xff // jmp 0x1775 <strip+0x1775>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9054; BYTE $0x20 // vmovss 0x20(%r8,%r10,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x9454; BYTE $0x40 // vmovss %xmm2, 0x40(%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xea75 // jne 0x1d10 <strip+0x1d10>
-	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	WORD $0x01a8 // testb $0x1, %al
+	WORD $0x4c74 // je 0x1890 <strip+0x1890>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5410fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8614 // vmovss %xmm2, (%r14,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec7c // jl 0x1850 <strip+0x1850>
+	LONG $0xbe048d4b // leaq (%r14,%r15,4), %rax
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb8 // vmovss %xmm1, (%rax,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xed7c // jl 0x1870 <strip+0x1870>
+	LONG $0xfffef3e9; BYTE $0xff // jmp 0x177b <strip+0x177b>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x83 // vmovss (%rbx,%rax,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x2084 // vmovss %xmm3, 0x20(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed7c // jl 0x18a0 <strip+0x18a0>
+	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8614 // vmovss %xmm2, (%r14,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec7c // jl 0x18d0 <strip+0x18d0>
+	LONG $0x93148d4e // leaq (%rbx,%r10,4), %r10
+	LONG $0xbe048d4b // leaq (%r14,%r15,4), %rax
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xba14 // vmovss (%r10,%rdi,4), %xmm2
+	LONG $0x5411fac5; WORD $0x20bc // vmovss %xmm2, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1900 <strip+0x1900>
+	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb8 // vmovss %xmm1, (%rax,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xed7c // jl 0x1930 <strip+0x1930>
+	LONG $0xfffe33e9; BYTE $0xff // jmp 0x177b <strip+0x177b>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe458e0f; WORD $0xffff // jle 0x1b80 <strip+0x1b80>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x844c; BYTE $0x40 // vmovss 0x40(%rsp,%r8,4), %xmm1
-	LONG $0x117a81c4; WORD $0x814c; BYTE $0x20 // vmovss %xmm1, 0x20(%r9,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xea75 // jne 0x1d40 <strip+0x1d40>
-	LONG $0xfffe25e9; BYTE $0xff // jmp 0x1b80 <strip+0x1b80>
+	LONG $0xe8818e0f; WORD $0xffff // jle 0x1e5 <strip+0x1e5>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0xf8418d48 // leaq -0x8(%rcx), %rax
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0xc4430f49 // cmovaeq %r12, %rax
+	LONG $0x50528b48 // movq 0x50(%rdx), %rdx
+	LONG $0x09f98348 // cmpq $0x9, %rcx
+	LONG $0x01dd8c0f; WORD $0x0000 // jl 0x1b60 <strip+0x1b60>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0xe8548e0f; WORD $0xffff // jle 0x1e0 <strip+0x1e0>
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0xc2940f41 // sete %r10b
+	WORD $0x35eb // jmp 0x19d9 <strip+0x19d9>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000c024848d4c // leaq 0xc0(%rsp), %r8
+	LONG $0xa07e8d48 // leaq -0x60(%rsi), %rdi
+	LONG $0x00c28148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rdx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0xe8078e0f; WORD $0xffff // jle 0x1e0 <strip+0x1e0>
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0xde420f48 // cmovbq %rsi, %rbx
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x187dc2c4; BYTE $0x1b // vbroadcastss (%r11), %ymm3
+	LONG $0x30c38349 // addq $0x30, %r11
+	WORD $0xff48; BYTE $0xcb // decq %rbx
+	LONG $0xb865c2c4; BYTE $0x16 // vfmadd231ps (%r14), %ymm3, %ymm2
+	LONG $0xb865c2c4; WORD $0x204e // vfmadd231ps 0x20(%r14), %ymm3, %ymm1
+	LONG $0x40c68349 // addq $0x40, %r14
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	WORD $0xdf77 // ja 0x1a00 <strip+0x1a00>
+	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	LONG $0xdf4d0f48 // cmovgeq %rdi, %rbx
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x2c75 // jne 0x1a60 <strip+0x1a60>
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	WORD $0x7674 // je 0x1ab0 <strip+0x1ab0>
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	QUAD $0x000000c024848d4c // leaq 0xc0(%rsp), %r8
+	LONG $0x1311fcc5 // vmovups %ymm2, (%rbx)
+	LONG $0xf84d0f49 // cmovgeq %r8, %rdi
+	LONG $0x4f11fcc5; BYTE $0x20 // vmovups %ymm1, 0x20(%rdi)
+	LONG $0xffff5be9; BYTE $0xff // jmp 0x19b8 <strip+0x19b8>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	WORD $0x7a74 // je 0x1ae0 <strip+0x1ae0>
+	LONG $0x1311fcc5 // vmovups %ymm2, (%rbx)
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff428e0f; WORD $0xffff // jle 0x19b8 <strip+0x19b8>
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	LONG $0xc84d0f4d // cmovgeq %r8, %r9
+	WORD $0xff31 // xorl %edi, %edi
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x00000cb8; BYTE $0x00 // movl $0xc, %eax
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0xe49a8e0f; WORD $0xffff // jle 0x208 <strip+0x208>
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
-	LONG $0xc0940f41 // sete %r8b
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0x2aeb // jmp 0x1db8 <strip+0x1db8>
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb94c; BYTE $0x20 // vmovss %xmm1, 0x20(%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xeb75 // jne 0x1a90 <strip+0x1a90>
+	LONG $0xffff06e9; BYTE $0xff // jmp 0x19b0 <strip+0x19b0>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x586cc1c4; BYTE $0x11 // vaddps (%r9), %ymm2, %ymm2
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	QUAD $0x000000c024848d4c // leaq 0xc0(%rsp), %r8
+	LONG $0xf84d0f49 // cmovgeq %r8, %rdi
+	LONG $0x1311fcc5 // vmovups %ymm2, (%rbx)
+	LONG $0x5874c1c4; WORD $0x2049 // vaddps 0x20(%r9), %ymm1, %ymm1
+	LONG $0x4f11fcc5; BYTE $0x20 // vmovups %ymm1, 0x20(%rdi)
+	LONG $0xfffedae9; BYTE $0xff // jmp 0x19b8 <strip+0x19b8>
 	WORD $0x9066 // nop
+	LONG $0x586cc1c4; BYTE $0x11 // vaddps (%r9), %ymm2, %ymm2
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	LONG $0xd74d0f4c // cmovgeq %rdi, %r10
+	LONG $0x1311fcc5 // vmovups %ymm2, (%rbx)
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeab8e0f; WORD $0xffff // jle 0x19b0 <strip+0x19b0>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9954; BYTE $0x20 // vmovss 0x20(%r9,%rbx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x209c // vmovss %xmm2, 0x20(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
+	WORD $0xeb75 // jne 0x1b10 <strip+0x1b10>
+	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe768e0f; WORD $0xffff // jle 0x19b0 <strip+0x19b0>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xba4c; BYTE $0x20 // vmovss %xmm1, 0x20(%r10,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xeb75 // jne 0x1b40 <strip+0x1b40>
+	LONG $0xfffe56e9; BYTE $0xff // jmp 0x19b0 <strip+0x19b0>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0xe6778e0f; WORD $0xffff // jle 0x1e0 <strip+0x1e0>
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0xc2940f41 // sete %r10b
+	WORD $0x3ceb // jmp 0x1bbd <strip+0x1bbd>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
-	LONG $0xa04e8d4c // leaq -0x60(%rsi), %r9
-	LONG $0x00c18148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rcx
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	QUAD $0x000000c0248c8d4c // leaq 0xc0(%rsp), %r9
+	LONG $0xa07a8d48 // leaq -0x60(%rdx), %rdi
+	LONG $0x18000548; WORD $0x0000 // addq $0x1800, %rax
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
 	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	LONG $0xe4508e0f; WORD $0xffff // jle 0x208 <strip+0x208>
-	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0xe6238e0f; WORD $0xffff // jle 0x1e0 <strip+0x1e0>
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
 	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0xce420f4c // cmovbq %rsi, %r9
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	LONG $0xca420f4c // cmovbq %rdx, %r9
 	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x187dc2c4; BYTE $0x17 // vbroadcastss (%r15), %ymm2
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	WORD $0xff49; BYTE $0xc9 // decq %r9
-	LONG $0xb86dc2c4; BYTE $0x0a // vfmadd231ps (%r10), %ymm2, %ymm1
-	LONG $0x40c28349 // addq $0x40, %r10
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xe677 // ja 0x1dd0 <strip+0x1dd0>
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	LONG $0x61fe8348 // cmpq $0x61, %rsi
-	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
-	LONG $0xca4d0f4d // cmovgeq %r10, %r9
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x1b75 // jne 0x1e20 <strip+0x1e20>
-	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x8575 // jne 0x1d90 <strip+0x1d90>
-	LONG $0x5874c1c4; BYTE $0x0b // vaddps (%r11), %ymm1, %ymm1
-	LONG $0xffff7be9; BYTE $0xff // jmp 0x1d90 <strip+0x1d90>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x2a74 // je 0x1e50 <strip+0x1e50>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	BYTE $0x90 // nop
-	LONG $0x107aa1c4; WORD $0x844c; BYTE $0x40 // vmovss 0x40(%rsp,%r8,4), %xmm1
-	LONG $0x117a81c4; WORD $0x810c // vmovss %xmm1, (%r9,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0xeb7c // jl 0x1e30 <strip+0x1e30>
-	LONG $0xffff4be9; BYTE $0xff // jmp 0x1d95 <strip+0x1d95>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0x187dc2c4; BYTE $0x13 // vbroadcastss (%r11), %ymm2
+	LONG $0x30c38349 // addq $0x30, %r11
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0xb86de2c4; BYTE $0x0b // vfmadd231ps (%rbx), %ymm2, %ymm1
+	LONG $0x40c38348 // addq $0x40, %rbx
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xe577 // ja 0x1be0 <strip+0x1be0>
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	LONG $0xcf4d0f4c // cmovgeq %rdi, %r9
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x2275 // jne 0x1c30 <strip+0x1c30>
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0xff78850f; WORD $0xffff // jne 0x1b90 <strip+0x1b90>
+	LONG $0x0e58f4c5 // vaddps (%rsi), %ymm1, %ymm1
+	LONG $0xffff6fe9; BYTE $0xff // jmp 0x1b90 <strip+0x1b90>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	WORD $0x2a74 // je 0x1c60 <strip+0x1c60>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	WORD $0x9066 // nop
+	LONG $0x4c10fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb10c // vmovss %xmm1, (%r9,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xec7c // jl 0x1c40 <strip+0x1c40>
+	LONG $0xffff3ce9; BYTE $0xff // jmp 0x1b95 <strip+0x1b95>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x8314 // vmovss (%r11,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8454; BYTE $0x40 // vmovss %xmm2, 0x40(%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0xeb7c // jl 0x1e60 <strip+0x1e60>
-	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x844c; BYTE $0x40 // vmovss 0x40(%rsp,%r8,4), %xmm1
-	LONG $0x117a81c4; WORD $0x810c // vmovss %xmm1, (%r9,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0xeb7c // jl 0x1e90 <strip+0x1e90>
-	LONG $0xfffeebe9; BYTE $0xff // jmp 0x1d95 <strip+0x1d95>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	QUAD $0x0000050024848d4c // leaq 0x500(%rsp), %r8
-	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
-	WORD $0x3deb // jmp 0x1efc <strip+0x1efc>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9614 // vmovss (%rsi,%r10,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9454; BYTE $0x20 // vmovss %xmm2, 0x20(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
+	WORD $0xeb7c // jl 0x1c70 <strip+0x1c70>
+	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb10c // vmovss %xmm1, (%r9,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xec7c // jl 0x1ca0 <strip+0x1ca0>
+	LONG $0xfffedce9; BYTE $0xff // jmp 0x1b95 <strip+0x1b95>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x000004c0249c8d4c // leaq 0x4c0(%rsp), %r11
+	LONG $0x247c894c; BYTE $0x18 // movq %r15, 0x18(%rsp)
+	WORD $0x2deb // jmp 0x1cfc <strip+0x1cfc>
 	BYTE $0x90 // nop
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
-	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
-	QUAD $0x000000b024840348 // addq 0xb0(%rsp), %rax
-	LONG $0xfa718d48 // leaq -0x6(%rcx), %rsi
-	LONG $0x18c08349 // addq $0x18, %r8
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0x0bf98348 // cmpq $0xb, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0xec248e0f; WORD $0xffff // jle 0xb20 <strip+0xb20>
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	LONG $0x0c788d49 // leaq 0xc(%r8), %rdi
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	LONG $0x0001b841; WORD $0x0000 // movl $0x1, %r8d
-	LONG $0x000cb941; WORD $0x0000 // movl $0xc, %r9d
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x9c7e // jle 0x1ec0 <strip+0x1ec0>
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	QUAD $0x000000a024948b4c // movq 0xa0(%rsp), %r10
-	LONG $0x245c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r11
-	LONG $0x245c8b48; BYTE $0x70 // movq 0x70(%rsp), %rbx
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	LONG $0xc6940f41 // sete %r14b
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	WORD $0x62eb // jmp 0x1fb4 <strip+0x1fb4>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x761c8d48 // leaq (%rsi,%rsi,2), %rbx
-	LONG $0x3111fcc5 // vmovups %ymm6, (%rcx)
-	LONG $0x2c11fcc5; BYTE $0xb1 // vmovups %ymm5, (%rcx,%rsi,4)
-	LONG $0x2411fcc5; BYTE $0xf1 // vmovups %ymm4, (%rcx,%rsi,8)
-	LONG $0x1c11fcc5; BYTE $0x99 // vmovups %ymm3, (%rcx,%rbx,4)
-	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
-	LONG $0x04e3c148 // shlq $0x4, %rbx
-	LONG $0x1411fcc5; BYTE $0x19 // vmovups %ymm2, (%rcx,%rbx)
-	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
-	LONG $0x0c11fcc5; BYTE $0xb1 // vmovups %ymm1, (%rcx,%rsi,4)
-	LONG $0xa04b8d49 // leaq -0x60(%r11), %rcx
-	LONG $0x00c28149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r10
-	LONG $0x000008bb; BYTE $0x00 // movl $0x8, %ebx
-	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x60fb8349 // cmpq $0x60, %r11
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0xff0c8e0f; WORD $0xffff // jle 0x1ec0 <strip+0x1ec0>
-	LONG $0x60fb8349 // cmpq $0x60, %r11
-	LONG $0x000060b9; BYTE $0x00 // movl $0x60, %ecx
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0xfa708d49 // leaq -0x6(%r8), %rsi
+	LONG $0x18c38349 // addq $0x18, %r11
+	QUAD $0x0000008024840348 // addq 0x80(%rsp), %rax
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	LONG $0x0bf88349 // cmpq $0xb, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xed9c8e0f; WORD $0xffff // jle 0xa98 <strip+0xa98>
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xcc7e // jle 0x1cd0 <strip+0x1cd0>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
+	WORD $0x894d; BYTE $0xee // movq %r13, %r14
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0xc1940f41 // sete %r9b
+	WORD $0x62eb // jmp 0x1d88 <strip+0x1d88>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5b3c8d48 // leaq (%rbx,%rbx,2), %rdi
+	LONG $0x3611fcc5 // vmovups %ymm6, (%rsi)
+	LONG $0x2c11fcc5; BYTE $0x9e // vmovups %ymm5, (%rsi,%rbx,4)
+	LONG $0x2411fcc5; BYTE $0xde // vmovups %ymm4, (%rsi,%rbx,8)
+	LONG $0x1c11fcc5; BYTE $0xbe // vmovups %ymm3, (%rsi,%rdi,4)
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x1411fcc5; BYTE $0x3e // vmovups %ymm2, (%rsi,%rdi)
+	LONG $0x9b3c8d48 // leaq (%rbx,%rbx,4), %rdi
+	LONG $0x0c11fcc5; BYTE $0xbe // vmovups %ymm1, (%rsi,%rdi,4)
+	QUAD $0x000000c024bc8d48 // leaq 0xc0(%rsp), %rdi
+	LONG $0xa0728d49 // leaq -0x60(%r10), %rsi
+	LONG $0x00c28148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rdx
+	LONG $0x0008be41; WORD $0x0000 // movl $0x8, %r14d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
+	LONG $0xff488e0f; WORD $0xffff // jle 0x1cd0 <strip+0x1cd0>
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	LONG $0xcb420f49 // cmovbq %r11, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	BYTE $0x90 // nop
-	LONG $0x3e10fcc5 // vmovups (%rsi), %ymm7
-	LONG $0x187d22c4; WORD $0x800c // vbroadcastss (%rax,%r8,4), %ymm9
-	LONG $0x187d22c4; WORD $0xc014 // vbroadcastss (%rax,%r8,8), %ymm10
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	LONG $0xf2420f49 // cmovbq %r10, %rsi
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x3b10fcc5 // vmovups (%rbx), %ymm7
+	LONG $0x187d62c4; WORD $0x0448 // vbroadcastss 0x4(%rax), %ymm9
+	LONG $0x187d62c4; WORD $0x0850 // vbroadcastss 0x8(%rax), %ymm10
 	LONG $0x187d62c4; BYTE $0x00 // vbroadcastss (%rax), %ymm8
-	LONG $0x40c68348 // addq $0x40, %rsi
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x40c38348 // addq $0x40, %rbx
+	WORD $0xff48; BYTE $0xce // decq %rsi
 	LONG $0xb845c2c4; BYTE $0xe9 // vfmadd231ps %ymm9, %ymm7, %ymm5
-	LONG $0x187d62c4; BYTE $0x0f // vbroadcastss (%rdi), %ymm9
+	LONG $0x187d62c4; WORD $0x0c48 // vbroadcastss 0xc(%rax), %ymm9
 	LONG $0xb845c2c4; BYTE $0xe2 // vfmadd231ps %ymm10, %ymm7, %ymm4
-	LONG $0x187d22c4; WORD $0x8714 // vbroadcastss (%rdi,%r8,4), %ymm10
+	LONG $0x187d62c4; WORD $0x1050 // vbroadcastss 0x10(%rax), %ymm10
 	LONG $0xb845c2c4; BYTE $0xf0 // vfmadd231ps %ymm8, %ymm7, %ymm6
 	LONG $0xb845c2c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm7, %ymm3
-	LONG $0x187d22c4; WORD $0xc70c // vbroadcastss (%rdi,%r8,8), %ymm9
+	LONG $0x187d62c4; WORD $0x1448 // vbroadcastss 0x14(%rax), %ymm9
 	LONG $0xb845c2c4; BYTE $0xd2 // vfmadd231ps %ymm10, %ymm7, %ymm2
-	WORD $0x014c; BYTE $0xcf // addq %r9, %rdi
+	LONG $0x30c08348 // addq $0x30, %rax
 	LONG $0xb845c2c4; BYTE $0xc9 // vfmadd231ps %ymm9, %ymm7, %ymm1
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xa977 // ja 0x1fe0 <strip+0x1fe0>
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x61fb8349 // cmpq $0x61, %r11
-	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
-	LONG $0xce4d0f48 // cmovgeq %rsi, %rcx
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0xf54d0f49 // cmovgeq %r13, %rsi
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x6575 // jne 0x20c0 <strip+0x20c0>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xfefb850f; WORD $0xffff // jne 0x1f60 <strip+0x1f60>
-	LONG $0x584cc1c4; WORD $0x2434 // vaddps (%r12), %ymm6, %ymm6
-	LONG $0x5b3c8d4c // leaq (%rbx,%rbx,2), %r15
-	LONG $0x76348d4c // leaq (%rsi,%rsi,2), %r14
-	LONG $0x3111fcc5 // vmovups %ymm6, (%rcx)
-	LONG $0x5854c1c4; WORD $0x9c2c // vaddps (%r12,%rbx,4), %ymm5, %ymm5
-	LONG $0x2c11fcc5; BYTE $0xb1 // vmovups %ymm5, (%rcx,%rsi,4)
-	LONG $0x585cc1c4; WORD $0xdc24 // vaddps (%r12,%rbx,8), %ymm4, %ymm4
-	LONG $0x2411fcc5; BYTE $0xf1 // vmovups %ymm4, (%rcx,%rsi,8)
-	LONG $0x586481c4; WORD $0xbc1c // vaddps (%r12,%r15,4), %ymm3, %ymm3
-	LONG $0x9b3c8d4c // leaq (%rbx,%rbx,4), %r15
-	LONG $0x04e3c148 // shlq $0x4, %rbx
-	LONG $0x117ca1c4; WORD $0xb11c // vmovups %ymm3, (%rcx,%r14,4)
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0xaa77 // ja 0x1dc0 <strip+0x1dc0>
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0xdc4d0f49 // cmovgeq %r12, %rbx
+	LONG $0xf74d0f48 // cmovgeq %rdi, %rsi
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x7075 // jne 0x1ea0 <strip+0x1ea0>
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0xfef6850f; WORD $0xffff // jne 0x1d30 <strip+0x1d30>
+	LONG $0x584cc1c4; BYTE $0x37 // vaddps (%r15), %ymm6, %ymm6
+	LONG $0x760c8d4f // leaq (%r14,%r14,2), %r9
+	LONG $0x5b3c8d48 // leaq (%rbx,%rbx,2), %rdi
+	LONG $0x3611fcc5 // vmovups %ymm6, (%rsi)
+	LONG $0x585481c4; WORD $0xb72c // vaddps (%r15,%r14,4), %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x9e // vmovups %ymm5, (%rsi,%rbx,4)
+	LONG $0x585c81c4; WORD $0xf724 // vaddps (%r15,%r14,8), %ymm4, %ymm4
+	LONG $0x2411fcc5; BYTE $0xde // vmovups %ymm4, (%rsi,%rbx,8)
+	LONG $0x586481c4; WORD $0x8f1c // vaddps (%r15,%r9,4), %ymm3, %ymm3
+	LONG $0xb60c8d4f // leaq (%r14,%r14,4), %r9
 	LONG $0x04e6c149 // shlq $0x4, %r14
-	LONG $0x586cc1c4; WORD $0x1c14 // vaddps (%r12,%rbx), %ymm2, %ymm2
-	LONG $0x117ca1c4; WORD $0x3114 // vmovups %ymm2, (%rcx,%r14)
-	LONG $0x587481c4; WORD $0xbc0c // vaddps (%r12,%r15,4), %ymm1, %ymm1
-	LONG $0xfffec4e9; BYTE $0xff // jmp 0x1f83 <strip+0x1f83>
-	BYTE $0x90 // nop
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0x0116840f; WORD $0x0000 // je 0x21e0 <strip+0x21e0>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x7411fcc5; WORD $0x4024 // vmovups %ymm6, 0x40(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x7410fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm6
-	LONG $0x3411fac5; BYTE $0x99 // vmovss %xmm6, (%rcx,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	WORD $0xed7c // jl 0x20e0 <strip+0x20e0>
-	LONG $0xb11c8d48 // leaq (%rcx,%rsi,4), %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
-	LONG $0x107aa1c4; WORD $0xb46c; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm5
-	LONG $0x117aa1c4; WORD $0xb32c // vmovss %xmm5, (%rbx,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
-	WORD $0xeb7c // jl 0x2100 <strip+0x2100>
-	LONG $0xf11c8d48 // leaq (%rcx,%rsi,8), %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb464; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xb324 // vmovss %xmm4, (%rbx,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
-	WORD $0xeb7c // jl 0x2130 <strip+0x2130>
-	LONG $0x761c8d48 // leaq (%rsi,%rsi,2), %rbx
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x991c8d48 // leaq (%rcx,%rbx,4), %rbx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb45c; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xb31c // vmovss %xmm3, (%rbx,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
-	WORD $0xeb7c // jl 0x2160 <strip+0x2160>
-	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
-	LONG $0x04e3c148 // shlq $0x4, %rbx
-	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb454; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm2
-	LONG $0x117aa1c4; WORD $0xb314 // vmovss %xmm2, (%rbx,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
-	WORD $0xeb7c // jl 0x2190 <strip+0x2190>
-	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
-	WORD $0xed7c // jl 0x21c0 <strip+0x21c0>
-	LONG $0xfffdb4e9; BYTE $0xff // jmp 0x1f8c <strip+0x1f8c>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0xb43c // vmovss (%r12,%r14,4), %xmm7
-	LONG $0x117aa1c4; WORD $0xb47c; BYTE $0x40 // vmovss %xmm7, 0x40(%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
-	WORD $0xeb7c // jl 0x21f0 <strip+0x21f0>
-	LONG $0x7458ccc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm6, %ymm6
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x7411fcc5; WORD $0x4024 // vmovups %ymm6, 0x40(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb474; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xb134 // vmovss %xmm6, (%rcx,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
-	WORD $0xeb7c // jl 0x2220 <strip+0x2220>
-	LONG $0x9c2c8d4d // leaq (%r12,%rbx,4), %r13
-	LONG $0xb1348d4c // leaq (%rcx,%rsi,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xbd74; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xbc74; BYTE $0x40 // vmovss %xmm6, 0x40(%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xea7c // jl 0x2250 <strip+0x2250>
-	LONG $0x6c58d4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm5, %ymm5
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xbc6c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm5
-	LONG $0x117a81c4; WORD $0xbe2c // vmovss %xmm5, (%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xeb7c // jl 0x2280 <strip+0x2280>
-	LONG $0xdc2c8d4d // leaq (%r12,%rbx,8), %r13
-	LONG $0xf1348d4c // leaq (%rcx,%rsi,8), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xbd6c; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm5
-	LONG $0x117aa1c4; WORD $0xbc6c; BYTE $0x40 // vmovss %xmm5, 0x40(%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xea7c // jl 0x22b0 <strip+0x22b0>
-	LONG $0x6458dcc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm4, %ymm4
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xbc64; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm4
-	LONG $0x117a81c4; WORD $0xbe24 // vmovss %xmm4, (%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xeb7c // jl 0x22e0 <strip+0x22e0>
-	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0xb42c8d4f // leaq (%r12,%r14,4), %r13
-	LONG $0x76348d4c // leaq (%rsi,%rsi,2), %r14
-	LONG $0xb1348d4e // leaq (%rcx,%r14,4), %r14
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xbd64; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xbc64; BYTE $0x40 // vmovss %xmm4, 0x40(%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xea7c // jl 0x2310 <strip+0x2310>
-	LONG $0x5c58e4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm3, %ymm3
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm3
-	LONG $0x117a81c4; WORD $0xbe1c // vmovss %xmm3, (%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xeb7c // jl 0x2340 <strip+0x2340>
-	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
-	LONG $0x04e5c149 // shlq $0x4, %r13
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xbd5c; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss %xmm3, 0x40(%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xea7c // jl 0x2380 <strip+0x2380>
-	LONG $0x5458ecc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm2, %ymm2
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xbc54; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm2
-	LONG $0x117a81c4; WORD $0xbe14 // vmovss %xmm2, (%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xeb7c // jl 0x23b0 <strip+0x23b0>
-	LONG $0x9b1c8d48 // leaq (%rbx,%rbx,4), %rbx
-	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
-	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
-	LONG $0x9c1c8d49 // leaq (%r12,%rbx,4), %rbx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm2
-	LONG $0x5411fac5; WORD $0x40b4 // vmovss %xmm2, 0x40(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
-	WORD $0xed7c // jl 0x23f0 <strip+0x23f0>
-	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	LONG $0x1c11fcc5; BYTE $0xbe // vmovups %ymm3, (%rsi,%rdi,4)
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x586c81c4; WORD $0x3714 // vaddps (%r15,%r14), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x3e // vmovups %ymm2, (%rsi,%rdi)
+	LONG $0x587481c4; WORD $0x8f0c // vaddps (%r15,%r9,4), %ymm1, %ymm1
+	LONG $0xfffec2e9; BYTE $0xff // jmp 0x1d53 <strip+0x1d53>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
-	WORD $0xed7c // jl 0x2420 <strip+0x2420>
-	LONG $0xfffb54e9; BYTE $0xff // jmp 0x1f8c <strip+0x1f8c>
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0x0106840f; WORD $0x0000 // je 0x1fb0 <strip+0x1fb0>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x7410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm6
+	LONG $0x3411fac5; BYTE $0xbe // vmovss %xmm6, (%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xed7c // jl 0x1ec0 <strip+0x1ec0>
+	LONG $0x9e0c8d4c // leaq (%rsi,%rbx,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
+	BYTE $0x90 // nop
+	LONG $0x6c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm5
+	LONG $0x117ac1c4; WORD $0xb92c // vmovss %xmm5, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1ee0 <strip+0x1ee0>
+	LONG $0xde0c8d4c // leaq (%rsi,%rbx,8), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
+	LONG $0x6410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm4
+	LONG $0x117ac1c4; WORD $0xb924 // vmovss %xmm4, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1f00 <strip+0x1f00>
+	LONG $0x5b3c8d48 // leaq (%rbx,%rbx,2), %rdi
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	LONG $0xbe0c8d4c // leaq (%rsi,%rdi,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x117ac1c4; WORD $0xb91c // vmovss %xmm3, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1f30 <strip+0x1f30>
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm2
+	LONG $0x117ac1c4; WORD $0xb914 // vmovss %xmm2, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x1f60 <strip+0x1f60>
+	LONG $0x9b3c8d48 // leaq (%rbx,%rbx,4), %rdi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	LONG $0xbe348d48 // leaq (%rsi,%rdi,4), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xbe // vmovss %xmm1, (%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xed7c // jl 0x1f90 <strip+0x1f90>
+	LONG $0xfffdb4e9; BYTE $0xff // jmp 0x1d5c <strip+0x1d5c>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8f3c // vmovss (%r15,%r9,4), %xmm7
+	LONG $0x117aa1c4; WORD $0x8c7c; BYTE $0x20 // vmovss %xmm7, 0x20(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xeb7c // jl 0x1fc0 <strip+0x1fc0>
+	LONG $0x7458ccc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm6, %ymm6
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm6
+	LONG $0x3411fac5; BYTE $0xbe // vmovss %xmm6, (%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xed7c // jl 0x1ff0 <strip+0x1ff0>
+	LONG $0xb7248d4f // leaq (%r15,%r14,4), %r12
+	LONG $0x9e0c8d4c // leaq (%rsi,%rbx,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbc34 // vmovss (%r12,%rdi,4), %xmm6
+	LONG $0x7411fac5; WORD $0x20bc // vmovss %xmm6, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x2020 <strip+0x2020>
+	LONG $0x6c58d4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm5, %ymm5
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm5
+	LONG $0x117ac1c4; WORD $0xb92c // vmovss %xmm5, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x2050 <strip+0x2050>
+	LONG $0xf7248d4f // leaq (%r15,%r14,8), %r12
+	LONG $0xde0c8d4c // leaq (%rsi,%rbx,8), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbc2c // vmovss (%r12,%rdi,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x20bc // vmovss %xmm5, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x2080 <strip+0x2080>
+	LONG $0x6458dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm4
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x6410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm4
+	LONG $0x117ac1c4; WORD $0xb924 // vmovss %xmm4, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x20b0 <strip+0x20b0>
+	LONG $0x763c8d4b // leaq (%r14,%r14,2), %rdi
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0xbf248d4d // leaq (%r15,%rdi,4), %r12
+	LONG $0x5b3c8d48 // leaq (%rbx,%rbx,2), %rdi
+	LONG $0xbe0c8d4c // leaq (%rsi,%rdi,4), %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xbc24 // vmovss (%r12,%rdi,4), %xmm4
+	LONG $0x6411fac5; WORD $0x20bc // vmovss %xmm4, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x20e0 <strip+0x20e0>
+	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
+	LONG $0x117ac1c4; WORD $0xb91c // vmovss %xmm3, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x2110 <strip+0x2110>
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x107ac1c4; WORD $0xbc1c // vmovss (%r12,%rdi,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x20bc // vmovss %xmm3, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x2140 <strip+0x2140>
+	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm2
+	LONG $0x117ac1c4; WORD $0xb914 // vmovss %xmm2, (%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x2170 <strip+0x2170>
+	LONG $0xb63c8d4b // leaq (%r14,%r14,4), %rdi
+	LONG $0x0008bc41; WORD $0x0000 // movl $0x8, %r12d
+	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0xbf0c8d4d // leaq (%r15,%rdi,4), %r9
+	LONG $0x9b3c8d48 // leaq (%rbx,%rbx,4), %rdi
+	LONG $0xbe348d48 // leaq (%rsi,%rdi,4), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb914 // vmovss (%r9,%rdi,4), %xmm2
+	LONG $0x5411fac5; WORD $0x20bc // vmovss %xmm2, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec7c // jl 0x21b0 <strip+0x21b0>
+	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xbe // vmovss %xmm1, (%rsi,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xed7c // jl 0x21e0 <strip+0x21e0>
+	LONG $0xfffb64e9; BYTE $0xff // jmp 0x1d5c <strip+0x1d5c>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -9751,39 +9694,42 @@ TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0xc3 // retq
 	WORD $0x8b48; BYTE $0x3f // movq (%rdi), %rdi
 	LONG $0x760c8d48 // leaq (%rsi,%rsi,2), %rcx
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	QUAD $0x0000050c24948d48 // leaq 0x50c(%rsp), %rdx
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	QUAD $0x000004cc24948d48 // leaq 0x4cc(%rsp), %rdx
 	LONG $0x0004bf41; WORD $0x0000 // movl $0x4, %r15d
-	QUAD $0x00000500249c8d48 // leaq 0x500(%rsp), %rbx
-	LONG $0x2464894c; BYTE $0x70 // movq %r12, 0x70(%rsp)
-	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
-	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	QUAD $0x000004c0249c8d48 // leaq 0x4c0(%rsp), %rbx
+	LONG $0x2474894c; BYTE $0x58 // movq %r14, 0x58(%rsp)
+	LONG $0x245c894c; BYTE $0x50 // movq %r11, 0x50(%rsp)
+	LONG $0x24548948; BYTE $0x18 // movq %rdx, 0x18(%rsp)
 	LONG $0x8f048d4c // leaq (%rdi,%rcx,4), %r8
 	LONG $0xf7148d4c // leaq (%rdi,%rsi,8), %r10
 	LONG $0xb71c8d4c // leaq (%rdi,%rsi,4), %r11
-	WORD $0x37eb // jmp 0x24c2 <strip+0x24c2>
+	WORD $0x37eb // jmp 0x2282 <strip+0x2282>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0x24448348; WORD $0x1038 // addq $0x10, 0x38(%rsp)
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x24448348; WORD $0x1018 // addq $0x10, 0x18(%rsp)
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
 	LONG $0x047e8d4c // leaq 0x4(%rsi), %r15
 	LONG $0x10c38348 // addq $0x10, %rbx
 	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
 	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
 	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
 	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
-	WORD $0x394d; BYTE $0xe7 // cmpq %r12, %r15
-	LONG $0xdbef8f0f; WORD $0xffff // jg 0xb1 <strip+0xb1>
+	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
+	LONG $0xde2c8f0f; WORD $0xffff // jg 0xae <strip+0xae>
 	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
-	LONG $0x04fe8349 // cmpq $0x4, %r14
-	WORD $0x057d // jge 0x24d0 <strip+0x24d0>
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	WORD $0x157d // jge 0x22a0 <strip+0x22a0>
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
 	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x78eb // jmp 0x2548 <strip+0x2548>
+	LONG $0x000080e9; BYTE $0x00 // jmp 0x2318 <strip+0x2318>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
 	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
 	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x0410f8c5; BYTE $0x8f // vmovups (%rdi,%rcx,4), %xmm0
 	LONG $0x1078c1c4; WORD $0x8b0c // vmovups (%r11,%rcx,4), %xmm1
 	LONG $0x1078c1c4; WORD $0x8a14 // vmovups (%r10,%rcx,4), %xmm2
@@ -9803,12 +9749,12 @@ TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x2978c1c4; WORD $0x605f // vmovaps %xmm3, 0x60(%r15)
 	QUAD $0x000090872978c1c4; BYTE $0x00 // vmovaps %xmm0, 0x90(%r15)
 	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
-	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
 	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	WORD $0x987e // jle 0x24e0 <strip+0x24e0>
-	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
+	WORD $0x987e // jle 0x22b0 <strip+0x22b0>
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
 	WORD $0x294d; BYTE $0xcf // subq %r9, %r15
-	LONG $0xff3c8e0f; WORD $0xffff // jle 0x2490 <strip+0x2490>
+	LONG $0xff2c8e0f; WORD $0xffff // jle 0x2250 <strip+0x2250>
 	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
 	LONG $0x8b248d4f // leaq (%r11,%r9,4), %r12
 	LONG $0x8f2c8d4e // leaq (%rdi,%r9,4), %r13
@@ -9816,7 +9762,7 @@ TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x880c8d4f // leaq (%r8,%r9,4), %r9
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x24540348; BYTE $0x38 // addq 0x38(%rsp), %rdx
+	LONG $0x24540348; BYTE $0x18 // addq 0x18(%rsp), %rdx
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x107a81c4; WORD $0xb544; BYTE $0x00 // vmovss (%r13,%r14,4), %xmm0
 	LONG $0x4211fac5; BYTE $0xf4 // vmovss %xmm0, -0xc(%rdx)
@@ -9829,8 +9775,8 @@ TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
 	LONG $0x30c28348 // addq $0x30, %rdx
 	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
-	WORD $0xc875 // jne 0x2580 <strip+0x2580>
-	LONG $0xfffed3e9; BYTE $0xff // jmp 0x2490 <strip+0x2490>
+	WORD $0xc875 // jne 0x2350 <strip+0x2350>
+	LONG $0xfffec3e9; BYTE $0xff // jmp 0x2250 <strip+0x2250>
 	MOVQ R12, SP
 	RET
 

@@ -11574,20 +11574,20 @@ TEXT panelsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·stripAVX512(SB), 0, $18480-8
+TEXT ·stripAVX512(SB), 0, $18416-8
 	NO_LOCAL_POINTERS
-	STMXCSR 18472(SP)
-	MOVL 18472(SP), AX
+	STMXCSR 18408(SP)
+	MOVL 18408(SP), AX
 	ORL $0x8040, AX
-	MOVL AX, 18464(SP)
-	LDMXCSR 18464(SP)
+	MOVL AX, 18400(SP)
+	LDMXCSR 18400(SP)
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 18368(SP), SP
+	LEAQ 18304(SP), SP
 	ANDQ $~63, SP
 	CALL stripAVX512body<>(SB)
 	MOVQ R12, SP
-	LDMXCSR 18472(SP)
+	LDMXCSR 18408(SP)
 	RET
 
 TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
@@ -11599,25 +11599,24 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0xc0e48348 // andq $-0x40, %rsp
-	LONG $0x40ec8148; WORD $0x0047; BYTE $0x00 // subq $0x4740, %rsp
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x00ec8148; WORD $0x0047; BYTE $0x00 // subq $0x4700, %rsp
+	LONG $0x30778b4c // movq 0x30(%rdi), %r14
 	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
 	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x247c8948; BYTE $0x28 // movq %rdi, 0x28(%rsp)
-	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
+	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
+	LONG $0x2474894c; BYTE $0x30 // movq %r14, 0x30(%rsp)
 	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0x6975 // jne 0x9d <strip+0x9d>
+	WORD $0x5975 // jne 0x8d <strip+0x8d>
 	LONG $0x207f8348; BYTE $0x0c // cmpq $0xc, 0x20(%rdi)
-	WORD $0x6275 // jne 0x9d <strip+0x9d>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00ef8e0f; WORD $0x0000 // jle 0x133 <strip+0x133>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
+	WORD $0x5275 // jne 0x8d <strip+0x8d>
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x00df8e0f; WORD $0x0000 // jle 0x123 <strip+0x123>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x0000110024948d48 // leaq 0x1100(%rsp), %rdx
-	WORD $0x8b48; BYTE $0x09 // movq (%rcx), %rcx
+	QUAD $0x000010c024948d48 // leaq 0x10c0(%rsp), %rdx
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
 	LONG $0x20c18348 // addq $0x20, %rcx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x4110f8c5; BYTE $0xe0 // vmovups -0x20(%rcx), %xmm0
 	LONG $0x0211f8c5 // vmovups %xmm0, (%rdx)
 	LONG $0x4110f8c5; BYTE $0xf0 // vmovups -0x10(%rcx), %xmm0
@@ -11627,308 +11626,272 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4211f8c5; BYTE $0x20 // vmovups %xmm0, 0x20(%rdx)
 	LONG $0x30c28348 // addq $0x30, %rdx
 	WORD $0xff48; BYTE $0xce // decq %rsi
-	WORD $0xd875 // jne 0x70 <strip+0x70>
-	LONG $0x000096e9; BYTE $0x00 // jmp 0x133 <strip+0x133>
-	LONG $0x20778b4c // movq 0x20(%rdi), %r14
+	WORD $0xd875 // jne 0x60 <strip+0x60>
+	LONG $0x000096e9; BYTE $0x00 // jmp 0x123 <strip+0x123>
+	LONG $0x20678b4c // movq 0x20(%rdi), %r12
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0x24348948 // movq %rsi, (%rsp)
+	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
 	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x04fe8349 // cmpq $0x4, %r14
+	LONG $0x04fc8349 // cmpq $0x4, %r12
 	WORD $0x9c0f; BYTE $0xc2 // setl %dl
 	WORD $0xca08 // orb %cl, %dl
-	LONG $0x29c6840f; WORD $0x0000 // je 0x2a81 <strip+0x2a81>
-	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	LONG $0x2665840f; WORD $0x0000 // je 0x2711 <strip+0x2711>
 	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x24148b4c // movq (%rsp), %r10
-	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
 	WORD $0x9c0f; BYTE $0xc1 // setl %cl
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
 	WORD $0x9f0f; BYTE $0xc2 // setg %dl
 	WORD $0xca20 // andb %cl, %dl
 	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	WORD $0x5a75 // jne 0x133 <strip+0x133>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x5875 // jne 0x123 <strip+0x123>
 	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	LONG $0xc2af0f4d // imulq %r10, %r8
-	QUAD $0x00001100b4bc8d48 // leaq 0x1100(%rsp,%rsi,4), %rdi
-	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0xc3af0f4d // imulq %r11, %r8
+	QUAD $0x000010c0b4948d4c // leaq 0x10c0(%rsp,%rsi,4), %r10
+	LONG $0x02e3c149 // shlq $0x2, %r11
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0x034c; BYTE $0x01 // addq (%rcx), %r8
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
+	WORD $0x034c; BYTE $0x07 // addq (%rdi), %r8
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x0110fac5 // vmovss (%rcx), %xmm0
 	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
 	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
 	LONG $0x30c28348 // addq $0x30, %rdx
 	WORD $0xff49; BYTE $0xc9 // decq %r9
-	WORD $0xec75 // jne 0x110 <strip+0x110>
+	WORD $0xec75 // jne 0x100 <strip+0x100>
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0x04c78348 // addq $0x4, %rdi
-	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
-	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
-	WORD $0xcd75 // jne 0x100 <strip+0x100>
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
-	LONG $0x287e8b48 // movq 0x28(%rsi), %rdi
-	LONG $0x0f4a8d48 // leaq 0xf(%rdx), %rcx
-	LONG $0x1f478d48 // leaq 0x1f(%rdi), %rax
-	LONG $0x3e778d4c // leaq 0x3e(%rdi), %r14
-	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0x04c28349 // addq $0x4, %r10
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
+	WORD $0xcd75 // jne 0xf0 <strip+0xf0>
+	LONG $0x287f8b4c // movq 0x28(%rdi), %r15
+	LONG $0x0f568d49 // leaq 0xf(%r14), %rdx
+	LONG $0x1e4e8d49 // leaq 0x1e(%r14), %rcx
+	LONG $0x1f478d49 // leaq 0x1f(%r15), %rax
+	LONG $0x3e778d49 // leaq 0x3e(%r15), %rsi
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf0490f4c // cmovnsq %rax, %r14
-	LONG $0x1e428d48 // leaq 0x1e(%rdx), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xc1490f48 // cmovnsq %rcx, %rax
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x29028e0f; WORD $0x0000 // jle 0x2a6f <strip+0x2a6f>
-	LONG $0x187e8b48 // movq 0x18(%rsi), %rdi
-	LONG $0x484e8b48 // movq 0x48(%rsi), %rcx
-	LONG $0x04f8c148 // sarq $0x4, %rax
-	LONG $0x05fec149 // sarq $0x5, %r14
-	LONG $0x08468b4c // movq 0x8(%rsi), %r8
-	LONG $0x105e8b4c // movq 0x10(%rsi), %r11
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0xf749; BYTE $0xde // negq %r14
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000c824b4894c // movq %r14, 0xc8(%rsp)
-	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0x244c8948; BYTE $0x18 // movq %rcx, 0x18(%rsp)
-	QUAD $0x00000000cd0c8d48 // leaq (,%rcx,8), %rcx
-	LONG $0x2444894c; BYTE $0x70 // movq %r8, 0x70(%rsp)
-	LONG $0xdf440f48 // cmoveq %rdi, %rbx
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
-	LONG $0x05e2c149 // shlq $0x5, %r10
-	QUAD $0x000000b0248c894c // movq %r9, 0xb0(%rsp)
-	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	LONG $0x40408d49 // leaq 0x40(%r8), %rax
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
-	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
-	QUAD $0x000000a8248c894c // movq %r9, 0xa8(%rsp)
-	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
-	LONG $0x07e1c149 // shlq $0x7, %r9
-	QUAD $0x000000c0248c894c // movq %r9, 0xc0(%rsp)
-	WORD $0x52eb // jmp 0x268 <strip+0x268>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	QUAD $0x000000e824bc8b48 // movq 0xe8(%rsp), %rdi
-	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
-	LONG $0x80eb8349 // subq $-0x80, %r11
-	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
-	LONG $0x24540148; BYTE $0x68 // addq %rdx, 0x68(%rsp)
-	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
-	LONG $0xe0418d48 // leaq -0x20(%rcx), %rax
-	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	LONG $0x20f98348 // cmpq $0x20, %rcx
-	LONG $0x28078e0f; WORD $0x0000 // jle 0x2a6f <strip+0x2a6f>
+	LONG $0xf0490f48 // cmovnsq %rax, %rsi
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x467e // jle 0x2b3 <strip+0x2b3>
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
-	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0x367e // jle 0x2b3 <strip+0x2b3>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x14180f42; BYTE $0x87 // prefetcht1 (%rdi,%r8,4)
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0x107c // jl 0x29e <strip+0x29e>
-	LONG $0x38568b48 // movq 0x38(%rsi), %rdx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x973c8d48 // leaq (%rdi,%rdx,4), %rdi
-	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
-	LONG $0xff598d48 // leaq -0x1(%rcx), %rbx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x2b3 <strip+0x2b3>
-	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
-	WORD $0xcd7f // jg 0x280 <strip+0x280>
-	LONG $0x204e8b4c // movq 0x20(%rsi), %r9
-	QUAD $0x000000e824bc8948 // movq %rdi, 0xe8(%rsp)
-	QUAD $0x000000e0249c894c // movq %r11, 0xe0(%rsp)
-	QUAD $0x000000d82484894c // movq %r8, 0xd8(%rsp)
-	QUAD $0x000000d0249c8948 // movq %rbx, 0xd0(%rsp)
-	LONG $0x0cf98349 // cmpq $0xc, %r9
-	LONG $0x098f8c0f; WORD $0x0000 // jl 0xc70 <strip+0xc70>
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0xf189 // movl %esi, %ecx
-	LONG $0xf07e8d48 // leaq -0x10(%rsi), %rdi
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x20fe8348 // cmpq $0x20, %rsi
-	LONG $0x000010b9; BYTE $0x00 // movl $0x10, %ecx
-	LONG $0xf9430f48 // cmovaeq %rcx, %rdi
-	WORD $0xf989 // movl %edi, %ecx
-	QUAD $0x000000f024bc8948 // movq %rdi, 0xf0(%rsp)
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x10fe8348 // cmpq $0x10, %rsi
-	LONG $0x19658e0f; WORD $0x0000 // jle 0x1c80 <strip+0x1c80>
-	WORD $0xd2f7 // notl %edx
-	QUAD $0x0000110024a48d4c // leaq 0x1100(%rsp), %r12
-	LONG $0x241c894c // movq %r11, (%rsp)
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x33eb // jmp 0x362 <strip+0x362>
-	BYTE $0x90 // nop
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x24048b48 // movq (%rsp), %rax
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	QUAD $0x000000a824840348 // addq 0xa8(%rsp), %rax
-	LONG $0xf4798d48 // leaq -0xc(%rcx), %rdi
-	LONG $0x30c48349 // addq $0x30, %r12
-	LONG $0x24048948 // movq %rax, (%rsp)
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
-	LONG $0x17f98348 // cmpq $0x17, %rcx
-	LONG $0x091d8e0f; WORD $0x0000 // jle 0xc7f <strip+0xc7f>
-	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
-	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
-	LONG $0x247c8d4d; BYTE $0x0c // leaq 0xc(%r12), %r15
-	LONG $0x247c8d49; BYTE $0x18 // leaq 0x18(%r12), %rdi
-	LONG $0x24748d49; BYTE $0x24 // leaq 0x24(%r12), %rsi
-	LONG $0x000001b9; BYTE $0x00 // movl $0x1, %ecx
-	LONG $0x00000cba; BYTE $0x00 // movl $0xc, %edx
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
-	WORD $0x9d7e // jle 0x330 <strip+0x330>
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	LONG $0x24448b4c; BYTE $0x18 // movq 0x18(%rsp), %r8
-	LONG $0x241c8b4c // movq (%rsp), %r11
-	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
-	QUAD $0x00000000cd048d48 // leaq (,%rcx,8), %rax
-	QUAD $0x000000f824848948 // movq %rax, 0xf8(%rsp)
-	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
-	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0xca490f48 // cmovnsq %rdx, %rcx
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x25b18e0f; WORD $0x0000 // jle 0x26ff <strip+0x26ff>
+	LONG $0x18478b4c // movq 0x18(%rdi), %r8
+	LONG $0x48778b4c // movq 0x48(%rdi), %r14
+	LONG $0x04f9c148 // sarq $0x4, %rcx
+	LONG $0x05fec148 // sarq $0x5, %rsi
+	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0x24548948; BYTE $0x78 // movq %rdx, 0x78(%rsp)
-	LONG $0x000265e9; BYTE $0x00 // jmp 0x642 <strip+0x642>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
-	LONG $0xe41c8d4b // leaq (%r12,%r12,8), %rbx
-	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
-	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
-	LONG $0xcd4d0f49 // cmovgeq %r13, %rcx
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	WORD $0x014d; BYTE $0xe6 // addq %r12, %r14
-	LONG $0x6d548d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rdx
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	LONG $0x487cc162; WORD $0x3b11 // vmovups %zmm23, (%r11)
-	LONG $0xc97ce162; WORD $0x7810; BYTE $0x01 // vmovups 0x40(%rax), %zmm23 {%k1} {z}
-	LONG $0x4044a162; WORD $0xf658 // vaddps %zmm22, %zmm23, %zmm22
-	LONG $0x497ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx) {%k1}
-	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	WORD $0xf748; BYTE $0xde // negq %rsi
+	LONG $0x49048d48 // leaq (%rcx,%rcx,2), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
+	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	QUAD $0x00000000f50c8d4e // leaq (,%r14,8), %r9
+	LONG $0x2474894c; BYTE $0x58 // movq %r14, 0x58(%rsp)
+	LONG $0xd0440f4d // cmoveq %r8, %r10
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
 	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x4054a162; WORD $0x2c58; BYTE $0xa8 // vaddps (%rax,%r13,4), %zmm21, %zmm21
-	LONG $0x487c8162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm21, (%r11,%r12,4)
-	QUAD $0x01a86c10c97ca162 // vmovups 0x40(%rax,%r13,4), %zmm21 {%k1} {z}
-	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
-	QUAD $0x01a36411497c8162 // vmovups %zmm20, 0x40(%r11,%r12,4) {%k1}
-	LONG $0x4064a162; WORD $0x1c58; BYTE $0xe8 // vaddps (%rax,%r13,8), %zmm19, %zmm19
-	LONG $0x487c8162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm19, (%r11,%r12,8)
-	QUAD $0x01e85c10c97ca162 // vmovups 0x40(%rax,%r13,8), %zmm19 {%k1} {z}
-	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
-	QUAD $0x01e35411497c8162 // vmovups %zmm18, 0x40(%r11,%r12,8) {%k1}
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm17, %zmm17
-	LONG $0x487c8162; WORD $0x0c11; BYTE $0x93 // vmovups %zmm17, (%r11,%r10,4)
-	QUAD $0x01904c10c97ce162 // vmovups 0x40(%rax,%rdx,4), %zmm17 {%k1} {z}
-	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
-	QUAD $0x01934411497c8162 // vmovups %zmm16, 0x40(%r11,%r10,4) {%k1}
-	LONG $0x48047162; WORD $0x3c58; BYTE $0x30 // vaddps (%rax,%rsi), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm15, (%r11,%rcx)
-	QUAD $0x01307c10c97c7162 // vmovups 0x40(%rax,%rsi), %zmm15 {%k1} {z}
-	LONG $0xad748d4b; BYTE $0x00 // leaq (%r13,%r13,4), %rsi
-	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
-	QUAD $0x010b7411497c5162 // vmovups %zmm14, 0x40(%r11,%rcx) {%k1}
-	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
-	LONG $0x48147162; WORD $0x2c58; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm13, (%r11,%rcx,4)
-	QUAD $0x01b06c10c97c7162 // vmovups 0x40(%rax,%rsi,4), %zmm13 {%k1} {z}
-	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
-	QUAD $0x018b6411497c5162 // vmovups %zmm12, 0x40(%r11,%rcx,4) {%k1}
-	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
-	LONG $0x487c1162; WORD $0x1c11; BYTE $0xd3 // vmovups %zmm11, (%r11,%r10,8)
-	QUAD $0x01d05c10c97c7162 // vmovups 0x40(%rax,%rdx,8), %zmm11 {%k1} {z}
-	LONG $0xed548d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rdx
-	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
-	QUAD $0x01d35411497c1162 // vmovups %zmm10, 0x40(%r11,%r10,8) {%k1}
-	LONG $0x52148d4c // leaq (%rdx,%rdx,2), %r10
-	WORD $0x014d; BYTE $0xea // addq %r13, %r10
-	LONG $0x48343162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%r10), %zmm9, %zmm9
-	LONG $0x487c1162; WORD $0x0c11; BYTE $0x33 // vmovups %zmm9, (%r11,%r14)
-	QUAD $0x01104c10c97c3162 // vmovups 0x40(%rax,%r10), %zmm9 {%k1} {z}
-	WORD $0x894d; BYTE $0xea // movq %r13, %r10
-	LONG $0x05e2c149 // shlq $0x5, %r10
-	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
-	QUAD $0x01334411497c1162 // vmovups %zmm8, 0x40(%r11,%r14) {%k1}
-	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
-	LONG $0x05e6c149 // shlq $0x5, %r14
-	LONG $0x4844b162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%r10), %zmm7, %zmm7
-	LONG $0x487c9162; WORD $0x3c11; BYTE $0x33 // vmovups %zmm7, (%r11,%r14)
-	QUAD $0x01107c10c97cb162 // vmovups 0x40(%rax,%r10), %zmm7 {%k1} {z}
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x244c894c; BYTE $0x78 // movq %r9, 0x78(%rsp)
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	LONG $0x07e2c148 // shlq $0x7, %rdx
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	WORD $0x4deb // jmp 0x23f <strip+0x23f>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0xe0478d49 // leaq -0x20(%r15), %rax
+	LONG $0x80eb8349 // subq $-0x80, %r11
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
+	QUAD $0x000000b824848b4c // movq 0xb8(%rsp), %r8
+	LONG $0x244c0148; BYTE $0x40 // addq %rcx, 0x40(%rsp)
+	LONG $0x20ff8349 // cmpq $0x20, %r15
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x24c08e0f; WORD $0x0000 // jle 0x26ff <strip+0x26ff>
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	WORD $0x487e // jle 0x28f <strip+0x28f>
+	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x387e // jle 0x28f <strip+0x28f>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x14180f41; BYTE $0x80 // prefetcht1 (%r8,%rax,4)
+	LONG $0x10c08348 // addq $0x10, %rax
+	LONG $0x24443b48; BYTE $0x30 // cmpq 0x30(%rsp), %rax
+	WORD $0x0a7c // jl 0x27a <strip+0x27a>
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	LONG $0x80048d4d // leaq (%r8,%rax,4), %r8
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xff528d4c // leaq -0x1(%rdx), %r10
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x0c7e // jle 0x28f <strip+0x28f>
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	WORD $0xd17f // jg 0x260 <strip+0x260>
+	LONG $0x207f8b48 // movq 0x20(%rdi), %rdi
+	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
+	QUAD $0x000000b82484894c // movq %r8, 0xb8(%rsp)
+	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
+	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
+	LONG $0x0cff8348 // cmpq $0xc, %rdi
+	LONG $0x08798c0f; WORD $0x0000 // jl 0xb30 <strip+0xb30>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8944; BYTE $0xf9 // movl %r15d, %ecx
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0xf04f8d49 // leaq -0x10(%r15), %rcx
+	LONG $0x20ff8349 // cmpq $0x20, %r15
+	LONG $0xcc430f49 // cmovaeq %r12, %rcx
+	WORD $0xe6d3 // shll %cl, %esi
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	LONG $0x17cd8e0f; WORD $0x0000 // jle 0x1ab0 <strip+0x1ab0>
+	WORD $0xd6f7 // notl %esi
+	QUAD $0x000010c024948d4c // leaq 0x10c0(%rsp), %r10
+	LONG $0x245c894c; BYTE $0x28 // movq %r11, 0x28(%rsp)
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	WORD $0x3feb // jmp 0x337 <strip+0x337>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	QUAD $0x0000008824840348 // addq 0x88(%rsp), %rax
+	LONG $0xf4428d4c // leaq -0xc(%rdx), %r8
+	LONG $0x30c28349 // addq $0x30, %r10
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x17fa8348 // cmpq $0x17, %rdx
+	LONG $0x08098e0f; WORD $0x0000 // jle 0xb40 <strip+0xb40>
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x247c8948; BYTE $0x68 // movq %rdi, 0x68(%rsp)
+	WORD $0xb77e // jle 0x300 <strip+0x300>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0xc3940f41 // sete %r11b
+	LONG $0x000244e9; BYTE $0x00 // jmp 0x5b2 <strip+0x5b2>
+	WORD $0x9066 // nop
+	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	QUAD $0x000000c024848d48 // leaq 0xc0(%rsp), %rax
+	LONG $0x5b2c8d4c // leaq (%rbx,%rbx,2), %r13
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0xdb3c8d4c // leaq (%rbx,%rbx,8), %r15
+	LONG $0x7f348d4f // leaq (%r15,%r15,2), %r14
+	LONG $0xc84d0f4c // cmovgeq %rax, %r9
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
+	LONG $0x487cc162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm23, (%r12)
+	LONG $0xc97ce162; WORD $0x7e10; BYTE $0x01 // vmovups 0x40(%rsi), %zmm23 {%k1} {z}
+	LONG $0x4044a162; WORD $0xf658 // vaddps %zmm22, %zmm23, %zmm22
+	LONG $0x497cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9) {%k1}
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x4054a162; WORD $0x2c58; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm21, %zmm21
+	LONG $0x487cc162; WORD $0x2c11; BYTE $0x9c // vmovups %zmm21, (%r12,%rbx,4)
+	QUAD $0x01866c10c97ca162 // vmovups 0x40(%rsi,%r8,4), %zmm21 {%k1} {z}
+	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
+	QUAD $0x019c6411497cc162 // vmovups %zmm20, 0x40(%r12,%rbx,4) {%k1}
+	LONG $0x4064a162; WORD $0x1c58; BYTE $0xc6 // vaddps (%rsi,%r8,8), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x1c11; BYTE $0xdc // vmovups %zmm19, (%r12,%rbx,8)
+	QUAD $0x01c65c10c97ca162 // vmovups 0x40(%rsi,%r8,8), %zmm19 {%k1} {z}
+	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
+	QUAD $0x01dc5411497cc162 // vmovups %zmm18, 0x40(%r12,%rbx,8) {%k1}
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0x86 // vaddps (%rsi,%rax,4), %zmm17, %zmm17
+	LONG $0x487c8162; WORD $0x0c11; BYTE $0xac // vmovups %zmm17, (%r12,%r13,4)
+	QUAD $0x01864c10c97ce162 // vmovups 0x40(%rsi,%rax,4), %zmm17 {%k1} {z}
+	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
+	QUAD $0x01ac4411497c8162 // vmovups %zmm16, 0x40(%r12,%r13,4) {%k1}
+	LONG $0x48043162; WORD $0x3c58; BYTE $0x0e // vaddps (%rsi,%r9), %zmm15, %zmm15
+	LONG $0x487c1162; WORD $0x3c11; BYTE $0x1c // vmovups %zmm15, (%r12,%r11)
+	QUAD $0x010e7c10c97c3162 // vmovups 0x40(%rsi,%r9), %zmm15 {%k1} {z}
+	LONG $0x800c8d4f // leaq (%r8,%r8,4), %r9
+	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
+	QUAD $0x011c7411497c1162 // vmovups %zmm14, 0x40(%r12,%r11) {%k1}
+	LONG $0x9b1c8d4c // leaq (%rbx,%rbx,4), %r11
+	LONG $0x48143162; WORD $0x2c58; BYTE $0x8e // vaddps (%rsi,%r9,4), %zmm13, %zmm13
+	LONG $0x487c1162; WORD $0x2c11; BYTE $0x9c // vmovups %zmm13, (%r12,%r11,4)
+	QUAD $0x018e6c10c97c3162 // vmovups 0x40(%rsi,%r9,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x019c6411497c1162 // vmovups %zmm12, 0x40(%r12,%r11,4) {%k1}
+	LONG $0x48247162; WORD $0x1c58; BYTE $0xc6 // vaddps (%rsi,%rax,8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xec // vmovups %zmm11, (%r12,%r13,8)
+	QUAD $0x01c65c10c97c7162 // vmovups 0x40(%rsi,%rax,8), %zmm11 {%k1} {z}
+	LONG $0xc0048d4b // leaq (%r8,%r8,8), %rax
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	QUAD $0x01ec5411497c1162 // vmovups %zmm10, 0x40(%r12,%r13,8) {%k1}
+	LONG $0x402c8d4c // leaq (%rax,%rax,2), %r13
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x48343162; WORD $0x0c58; BYTE $0x2e // vaddps (%rsi,%r13), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x34 // vmovups %zmm9, (%r12,%r14)
+	QUAD $0x012e4c10c97c3162 // vmovups 0x40(%rsi,%r13), %zmm9 {%k1} {z}
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	LONG $0x05e5c149 // shlq $0x5, %r13
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x01344411497c1162 // vmovups %zmm8, 0x40(%r12,%r14) {%k1}
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x36 // vaddps (%rsi,%r14), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x2c // vmovups %zmm7, (%r12,%r13)
+	QUAD $0x01367c10c97cb162 // vmovups 0x40(%rsi,%r14), %zmm7 {%k1} {z}
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
 	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	QUAD $0x01337411497c9162 // vmovups %zmm6, 0x40(%r11,%r14) {%k1}
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x9b // vmovups %zmm5, (%r11,%rbx,4)
-	QUAD $0x01906c10c97cf162 // vmovups 0x40(%rax,%rdx,4), %zmm5 {%k1} {z}
-	LONG $0x2cd56b49 // imulq $0x2c, %r13, %rdx
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	QUAD $0x012c7411497c9162 // vmovups %zmm6, 0x40(%r12,%r13) {%k1}
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x86 // vaddps (%rsi,%rax,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xbc // vmovups %zmm5, (%r12,%r15,4)
+	QUAD $0x01866c10c97cf162 // vmovups 0x40(%rsi,%rax,4), %zmm5 {%k1} {z}
+	LONG $0x2cc06b49 // imulq $0x2c, %r8, %rax
+	LONG $0x2cc36b4c // imulq $0x2c, %rbx, %r8
 	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	QUAD $0x019b6411497cd162 // vmovups %zmm4, 0x40(%r11,%rbx,4) {%k1}
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf0 // vaddps (%rax,%rsi,8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
-	QUAD $0x01f05c10c97cf162 // vmovups 0x40(%rax,%rsi,8), %zmm3 {%k1} {z}
+	QUAD $0x01bc6411497c9162 // vmovups %zmm4, 0x40(%r12,%r15,4) {%k1}
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xce // vaddps (%rsi,%r9,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xdc // vmovups %zmm3, (%r12,%r11,8)
+	QUAD $0x01ce5c10c97cb162 // vmovups 0x40(%rsi,%r9,8), %zmm3 {%k1} {z}
 	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	QUAD $0x01cb5411497cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8) {%k1}
-	LONG $0x2ccc6b49 // imulq $0x2c, %r12, %rcx
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%rcx)
-	QUAD $0x01104c10c97cf162 // vmovups 0x40(%rax,%rdx), %zmm1 {%k1} {z}
+	QUAD $0x01dc5411497c9162 // vmovups %zmm2, 0x40(%r12,%r11,8) {%k1}
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x06 // vaddps (%rsi,%rax), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%r8)
+	QUAD $0x01064c10c97cf162 // vmovups 0x40(%rsi,%rax), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	QUAD $0x010b4411497cd162 // vmovups %zmm0, 0x40(%r11,%rcx) {%k1}
-	LONG $0x24748b48; BYTE $0x10 // movq 0x10(%rsp), %rsi
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x014d; BYTE $0xc7 // addq %r8, %r15
-	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
-	LONG $0xa0428d49 // leaq -0x60(%r10), %rax
-	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x00c18148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rcx
+	QUAD $0x01044411497c9162 // vmovups %zmm0, 0x40(%r12,%r8) {%k1}
+	LONG $0xa0428d48 // leaq -0x60(%rdx), %rax
+	LONG $0x00c78148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdi
 	LONG $0x0020b841; WORD $0x0000 // movl $0x20, %r8d
-	LONG $0x60fa8349 // cmpq $0x60, %r10
-	LONG $0xfcee8e0f; WORD $0xffff // jle 0x330 <strip+0x330>
-	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
-	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	LONG $0x60f88348 // cmpq $0x60, %rax
-	LONG $0x0060bb41; WORD $0x0000 // movl $0x60, %r11d
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
-	LONG $0x58245c89 // movl %ebx, 0x58(%rsp)
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0xfd4e8e0f; WORD $0xffff // jle 0x300 <strip+0x300>
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
@@ -11953,636 +11916,578 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
-	LONG $0xd8420f4c // cmovbq %rax, %r11
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	LONG $0x11048d4b // leaq (%r9,%r10), %rax
-	LONG $0x01348d4f // leaq (%r9,%r8), %r14
-	LONG $0x171c8d4b // leaq (%r15,%r10), %rbx
-	LONG $0x070c8d4b // leaq (%r15,%r8), %rcx
-	LONG $0x07248d4e // leaq (%rdi,%r8), %r12
-	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
-	LONG $0x2474894c; BYTE $0x40 // movq %r14, 0x40(%rsp)
-	LONG $0x17048d4a // leaq (%rdi,%r10), %rax
-	LONG $0x16348d4e // leaq (%rsi,%r10), %r14
-	LONG $0x06148d4e // leaq (%rsi,%r8), %r10
-	LONG $0x0000b841; WORD $0x0000 // movl $0x0, %r8d
-	LONG $0x245c8948; BYTE $0x20 // movq %rbx, 0x20(%rsp)
-	WORD $0x9066 // nop
-	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
-	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
-	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
-	LONG $0x487d2262; WORD $0x2418; BYTE $0x01 // vbroadcastss (%rcx,%r8), %zmm28
-	LONG $0x487d0262; WORD $0x1418; BYTE $0x01 // vbroadcastss (%r9,%r8), %zmm26
-	LONG $0x80ed8349 // subq $-0x80, %r13
-	WORD $0xff49; BYTE $0xcb // decq %r11
-	LONG $0x487d2262; WORD $0x1c18; BYTE $0x03 // vbroadcastss (%rbx,%r8), %zmm27
-	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
-	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
-	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
-	LONG $0x487d2262; WORD $0x2418; BYTE $0x07 // vbroadcastss (%rdi,%r8), %zmm28
-	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
-	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
-	LONG $0x487d2262; WORD $0x2c18; BYTE $0x03 // vbroadcastss (%rbx,%r8), %zmm29
-	LONG $0x245c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbx
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0xda420f48 // cmovbq %rdx, %rbx
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487d4262; WORD $0x5a18; BYTE $0x01 // vbroadcastss 0x4(%r10), %zmm27
+	LONG $0x487c4162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm25
+	QUAD $0x01244410487c4162 // vmovups 0x40(%r12), %zmm24
+	LONG $0x487d4262; WORD $0x6218; BYTE $0x04 // vbroadcastss 0x10(%r10), %zmm28
+	LONG $0x487d4262; WORD $0x6a18; BYTE $0x02 // vbroadcastss 0x8(%r10), %zmm29
+	LONG $0x487d4262; WORD $0x1218 // vbroadcastss (%r10), %zmm26
+	LONG $0x80ec8349 // subq $-0x80, %r12
+	WORD $0xff48; BYTE $0xcb // decq %rbx
 	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
 	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
-	LONG $0x487d0262; WORD $0x1c18; BYTE $0x07 // vbroadcastss (%r15,%r8), %zmm27
-	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
-	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
-	LONG $0x487d0262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%r10,%r8), %zmm28
+	LONG $0x487d4262; WORD $0x5a18; BYTE $0x03 // vbroadcastss 0xc(%r10), %zmm27
+	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
+	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
+	LONG $0x487d4262; WORD $0x6218; BYTE $0x06 // vbroadcastss 0x18(%r10), %zmm28
 	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
 	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
-	LONG $0x487d2262; WORD $0x2c18; BYTE $0x00 // vbroadcastss (%rax,%r8), %zmm29
+	LONG $0x487d4262; WORD $0x6a18; BYTE $0x08 // vbroadcastss 0x20(%r10), %zmm29
+	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
+	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
 	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
 	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
-	LONG $0x487d2262; WORD $0x1c18; BYTE $0x03 // vbroadcastss (%rbx,%r8), %zmm27
-	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
-	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
+	LONG $0x487d4262; WORD $0x5a18; BYTE $0x05 // vbroadcastss 0x14(%r10), %zmm27
+	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
+	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
+	LONG $0x487d4262; WORD $0x6218; BYTE $0x0a // vbroadcastss 0x28(%r10), %zmm28
 	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
 	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
 	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
 	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
-	LONG $0x487d0262; WORD $0x1c18; BYTE $0x04 // vbroadcastss (%r12,%r8), %zmm27
+	LONG $0x487d4262; WORD $0x5a18; BYTE $0x07 // vbroadcastss 0x1c(%r10), %zmm27
+	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
+	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
 	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
 	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
-	LONG $0x487d2262; WORD $0x1c18; BYTE $0x06 // vbroadcastss (%rsi,%r8), %zmm27
+	LONG $0x487d4262; WORD $0x5a18; BYTE $0x09 // vbroadcastss 0x24(%r10), %zmm27
 	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
 	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
-	LONG $0x487d0262; WORD $0x1c18; BYTE $0x06 // vbroadcastss (%r14,%r8), %zmm27
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x487d4262; WORD $0x5a18; BYTE $0x0b // vbroadcastss 0x2c(%r10), %zmm27
+	LONG $0x30c28349 // addq $0x30, %r10
 	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
 	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
-	LONG $0x01fb8349 // cmpq $0x1, %r11
-	LONG $0xfeeb870f; WORD $0xffff // ja 0x730 <strip+0x730>
-	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
-	LONG $0x241c8b4c // movq (%rsp), %r11
-	LONG $0x24648b4c; BYTE $0x18 // movq 0x18(%rsp), %r12
-	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
-	LONG $0x24748948; BYTE $0x10 // movq %rsi, 0x10(%rsp)
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	LONG $0xd84d0f4c // cmovgeq %rax, %r11
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	LONG $0xfef9870f; WORD $0xffff // ja 0x640 <strip+0x640>
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
 	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
-	LONG $0xe04d0f4c // cmovgeq %rax, %r12
-	QUAD $0x000000f024bc8348; BYTE $0x10 // cmpq $0x10, 0xf0(%rsp)
-	LONG $0x0100850f; WORD $0x0000 // jne 0x980 <strip+0x980>
-	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
-	LONG $0x01f5840f; WORD $0x0000 // je 0xa80 <strip+0xa80>
-	LONG $0x24048b48 // movq (%rsp), %rax
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0x487cc162; WORD $0x3b11 // vmovups %zmm23, (%r11)
-	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	LONG $0xd84d0f48 // cmovgeq %rax, %rbx
+	LONG $0xe54d0f4d // cmovgeq %r13, %r12
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x00f6850f; WORD $0x0000 // jne 0x860 <strip+0x860>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0x01dc840f; WORD $0x0000 // je 0x950 <strip+0x950>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	LONG $0x487cc162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm23, (%r12)
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
 	LONG $0xc54d0f49 // cmovgeq %r13, %rax
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
-	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
-	LONG $0x487c8162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm21, (%r11,%r12,4)
-	QUAD $0x01a36411487c8162 // vmovups %zmm20, 0x40(%r11,%r12,4)
-	LONG $0x487c8162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm19, (%r11,%r12,8)
-	QUAD $0x01e35411487c8162 // vmovups %zmm18, 0x40(%r11,%r12,8)
-	LONG $0x487cc162; WORD $0x0c11; BYTE $0x83 // vmovups %zmm17, (%r11,%rax,4)
-	QUAD $0x01834411487cc162 // vmovups %zmm16, 0x40(%r11,%rax,4)
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm15, (%r11,%rcx)
-	QUAD $0x010b7411487c5162 // vmovups %zmm14, 0x40(%r11,%rcx)
-	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm13, (%r11,%rcx,4)
-	QUAD $0x018b6411487c5162 // vmovups %zmm12, 0x40(%r11,%rcx,4)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc3 // vmovups %zmm11, (%r11,%rax,8)
-	QUAD $0x01c35411487c5162 // vmovups %zmm10, 0x40(%r11,%rax,8)
-	LONG $0xe4048d4b // leaq (%r12,%r12,8), %rax
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x13 // vmovups %zmm9, (%r11,%rdx)
-	QUAD $0x01134411487c5162 // vmovups %zmm8, 0x40(%r11,%rdx)
-	LONG $0x2cd46b49 // imulq $0x2c, %r12, %rdx
-	LONG $0x05e4c149 // shlq $0x5, %r12
-	LONG $0x487c9162; WORD $0x3c11; BYTE $0x23 // vmovups %zmm7, (%r11,%r12)
-	QUAD $0x01237411487c9162 // vmovups %zmm6, 0x40(%r11,%r12)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x83 // vmovups %zmm5, (%r11,%rax,4)
-	QUAD $0x01836411487cd162 // vmovups %zmm4, 0x40(%r11,%rax,4)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
-	QUAD $0x01cb5411487cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x13 // vmovups %zmm1, (%r11,%rdx)
-	QUAD $0x01134411487cd162 // vmovups %zmm0, 0x40(%r11,%rdx)
-	LONG $0xfffc8fe9; BYTE $0xff // jmp 0x607 <strip+0x607>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
-	LONG $0xfa55840f; WORD $0xffff // je 0x3e0 <strip+0x3e0>
-	LONG $0x24048b48 // movq (%rsp), %rax
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0x487cc162; WORD $0x3b11 // vmovups %zmm23, (%r11)
-	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
-	LONG $0xc54d0f49 // cmovgeq %r13, %rax
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x497ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax) {%k1}
-	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
-	LONG $0x487c8162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm21, (%r11,%r12,4)
-	QUAD $0x01a36411497c8162 // vmovups %zmm20, 0x40(%r11,%r12,4) {%k1}
-	LONG $0x487c8162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm19, (%r11,%r12,8)
-	QUAD $0x01e35411497c8162 // vmovups %zmm18, 0x40(%r11,%r12,8) {%k1}
-	LONG $0x487cc162; WORD $0x0c11; BYTE $0x83 // vmovups %zmm17, (%r11,%rax,4)
-	QUAD $0x01834411497cc162 // vmovups %zmm16, 0x40(%r11,%rax,4) {%k1}
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm15, (%r11,%rcx)
-	QUAD $0x010b7411497c5162 // vmovups %zmm14, 0x40(%r11,%rcx) {%k1}
-	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm13, (%r11,%rcx,4)
-	QUAD $0x018b6411497c5162 // vmovups %zmm12, 0x40(%r11,%rcx,4) {%k1}
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc3 // vmovups %zmm11, (%r11,%rax,8)
-	QUAD $0x01c35411497c5162 // vmovups %zmm10, 0x40(%r11,%rax,8) {%k1}
-	LONG $0xe4048d4b // leaq (%r12,%r12,8), %rax
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x13 // vmovups %zmm9, (%r11,%rdx)
-	QUAD $0x01134411497c5162 // vmovups %zmm8, 0x40(%r11,%rdx) {%k1}
-	LONG $0x2cd46b49 // imulq $0x2c, %r12, %rdx
-	LONG $0x05e4c149 // shlq $0x5, %r12
-	LONG $0x487c9162; WORD $0x3c11; BYTE $0x23 // vmovups %zmm7, (%r11,%r12)
-	QUAD $0x01237411497c9162 // vmovups %zmm6, 0x40(%r11,%r12) {%k1}
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x83 // vmovups %zmm5, (%r11,%rax,4)
-	QUAD $0x01836411497cd162 // vmovups %zmm4, 0x40(%r11,%rax,4) {%k1}
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
-	QUAD $0x01cb5411497cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8) {%k1}
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x13 // vmovups %zmm1, (%r11,%rdx)
-	QUAD $0x01134411497cd162 // vmovups %zmm0, 0x40(%r11,%rdx) {%k1}
-	LONG $0xfffb8fe9; BYTE $0xff // jmp 0x607 <strip+0x607>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
-	LONG $0xe41c8d4b // leaq (%r12,%r12,8), %rbx
-	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
-	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
-	LONG $0xcd4d0f49 // cmovgeq %r13, %rcx
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	WORD $0x014d; BYTE $0xe6 // addq %r12, %r14
-	LONG $0x6d548d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rdx
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
 	LONG $0x04e6c148 // shlq $0x4, %rsi
-	LONG $0x487cc162; WORD $0x3b11 // vmovups %zmm23, (%r11)
-	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx)
-	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x4054a162; WORD $0x2c58; BYTE $0xa8 // vaddps (%rax,%r13,4), %zmm21, %zmm21
-	LONG $0x487c8162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm21, (%r11,%r12,4)
-	QUAD $0x01a86458405ca162 // vaddps 0x40(%rax,%r13,4), %zmm20, %zmm20
-	QUAD $0x01a36411487c8162 // vmovups %zmm20, 0x40(%r11,%r12,4)
-	LONG $0x4064a162; WORD $0x1c58; BYTE $0xe8 // vaddps (%rax,%r13,8), %zmm19, %zmm19
-	LONG $0x487c8162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm19, (%r11,%r12,8)
-	QUAD $0x01e85458406ca162 // vaddps 0x40(%rax,%r13,8), %zmm18, %zmm18
-	QUAD $0x01e35411487c8162 // vmovups %zmm18, 0x40(%r11,%r12,8)
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm17, %zmm17
-	LONG $0x487c8162; WORD $0x0c11; BYTE $0x93 // vmovups %zmm17, (%r11,%r10,4)
-	QUAD $0x01904458407ce162 // vaddps 0x40(%rax,%rdx,4), %zmm16, %zmm16
-	QUAD $0x01934411487c8162 // vmovups %zmm16, 0x40(%r11,%r10,4)
-	LONG $0x48047162; WORD $0x3c58; BYTE $0x30 // vaddps (%rax,%rsi), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm15, (%r11,%rcx)
-	QUAD $0x01307458480c7162 // vaddps 0x40(%rax,%rsi), %zmm14, %zmm14
-	LONG $0xad748d4b; BYTE $0x00 // leaq (%r13,%r13,4), %rsi
-	QUAD $0x010b7411487c5162 // vmovups %zmm14, 0x40(%r11,%rcx)
-	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
-	LONG $0x48147162; WORD $0x2c58; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm13, (%r11,%rcx,4)
-	QUAD $0x01b06458481c7162 // vaddps 0x40(%rax,%rsi,4), %zmm12, %zmm12
-	QUAD $0x018b6411487c5162 // vmovups %zmm12, 0x40(%r11,%rcx,4)
-	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
-	LONG $0x487c1162; WORD $0x1c11; BYTE $0xd3 // vmovups %zmm11, (%r11,%r10,8)
-	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
-	LONG $0xed548d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rdx
-	QUAD $0x01d35411487c1162 // vmovups %zmm10, 0x40(%r11,%r10,8)
-	LONG $0x52148d4c // leaq (%rdx,%rdx,2), %r10
-	WORD $0x014d; BYTE $0xea // addq %r13, %r10
-	LONG $0x48343162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%r10), %zmm9, %zmm9
-	LONG $0x487c1162; WORD $0x0c11; BYTE $0x33 // vmovups %zmm9, (%r11,%r14)
-	QUAD $0x01104458483c3162 // vaddps 0x40(%rax,%r10), %zmm8, %zmm8
-	WORD $0x894d; BYTE $0xea // movq %r13, %r10
-	LONG $0x05e2c149 // shlq $0x5, %r10
-	QUAD $0x01334411487c1162 // vmovups %zmm8, 0x40(%r11,%r14)
-	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
-	LONG $0x05e6c149 // shlq $0x5, %r14
-	LONG $0x4844b162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%r10), %zmm7, %zmm7
-	LONG $0x487c9162; WORD $0x3c11; BYTE $0x33 // vmovups %zmm7, (%r11,%r14)
-	QUAD $0x01107458484cb162 // vaddps 0x40(%rax,%r10), %zmm6, %zmm6
-	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
-	QUAD $0x01337411487c9162 // vmovups %zmm6, 0x40(%r11,%r14)
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x9b // vmovups %zmm5, (%r11,%rbx,4)
-	QUAD $0x01906458485cf162 // vaddps 0x40(%rax,%rdx,4), %zmm4, %zmm4
-	LONG $0x2cd56b49 // imulq $0x2c, %r13, %rdx
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	QUAD $0x019b6411487cd162 // vmovups %zmm4, 0x40(%r11,%rbx,4)
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf0 // vaddps (%rax,%rsi,8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
-	QUAD $0x01f05458486cf162 // vaddps 0x40(%rax,%rsi,8), %zmm2, %zmm2
-	QUAD $0x01cb5411487cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8)
-	LONG $0x2ccc6b49 // imulq $0x2c, %r12, %rcx
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%rcx)
-	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
-	QUAD $0x010b4411487cd162 // vmovups %zmm0, 0x40(%r11,%rcx)
-	LONG $0xfff9a3e9; BYTE $0xff // jmp 0x607 <strip+0x607>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
-	QUAD $0x0000110024a48d4c // leaq 0x1100(%rsp), %r12
-	LONG $0x241c894c // movq %r11, (%rsp)
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0x06d78c0f; WORD $0x0000 // jl 0x1360 <strip+0x1360>
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0xf189 // movl %esi, %ecx
-	LONG $0xf0468d4c // leaq -0x10(%rsi), %r8
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x20fe8348 // cmpq $0x20, %rsi
-	LONG $0x000010b9; BYTE $0x00 // movl $0x10, %ecx
-	LONG $0xc1430f4c // cmovaeq %rcx, %r8
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	LONG $0x2444894c; BYTE $0x58 // movq %r8, 0x58(%rsp)
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x10fe8348 // cmpq $0x10, %rsi
-	LONG $0x15af8e0f; WORD $0x0000 // jle 0x2270 <strip+0x2270>
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x3eeb // jmp 0xd07 <strip+0xd07>
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x5b048d48 // leaq (%rbx,%rbx,2), %rax
+	LONG $0x487cc162; WORD $0x2c11; BYTE $0x9c // vmovups %zmm21, (%r12,%rbx,4)
+	QUAD $0x019c6411487cc162 // vmovups %zmm20, 0x40(%r12,%rbx,4)
+	LONG $0x487cc162; WORD $0x1c11; BYTE $0xdc // vmovups %zmm19, (%r12,%rbx,8)
+	QUAD $0x01dc5411487cc162 // vmovups %zmm18, 0x40(%r12,%rbx,8)
+	LONG $0x487cc162; WORD $0x0c11; BYTE $0x84 // vmovups %zmm17, (%r12,%rax,4)
+	QUAD $0x01844411487cc162 // vmovups %zmm16, 0x40(%r12,%rax,4)
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x34 // vmovups %zmm15, (%r12,%rsi)
+	QUAD $0x01347411487c5162 // vmovups %zmm14, 0x40(%r12,%rsi)
+	LONG $0x9b348d48 // leaq (%rbx,%rbx,4), %rsi
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xb4 // vmovups %zmm13, (%r12,%rsi,4)
+	QUAD $0x01b46411487c5162 // vmovups %zmm12, 0x40(%r12,%rsi,4)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc4 // vmovups %zmm11, (%r12,%rax,8)
+	QUAD $0x01c45411487c5162 // vmovups %zmm10, 0x40(%r12,%rax,8)
+	LONG $0xdb048d48 // leaq (%rbx,%rbx,8), %rax
+	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
+	WORD $0x0149; BYTE $0xd8 // addq %rbx, %r8
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%r8)
+	QUAD $0x01044411487c1162 // vmovups %zmm8, 0x40(%r12,%r8)
+	LONG $0x2cc36b4c // imulq $0x2c, %rbx, %r8
+	LONG $0x05e3c148 // shlq $0x5, %rbx
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x1c // vmovups %zmm7, (%r12,%rbx)
+	QUAD $0x011c7411487cd162 // vmovups %zmm6, 0x40(%r12,%rbx)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x84 // vmovups %zmm5, (%r12,%rax,4)
+	QUAD $0x01846411487cd162 // vmovups %zmm4, 0x40(%r12,%rax,4)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xf4 // vmovups %zmm3, (%r12,%rsi,8)
+	QUAD $0x01f45411487cd162 // vmovups %zmm2, 0x40(%r12,%rsi,8)
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%r8)
+	QUAD $0x01044411487c9162 // vmovups %zmm0, 0x40(%r12,%r8)
+	LONG $0xfffd33e9; BYTE $0xff // jmp 0x58e <strip+0x58e>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xfb06840f; WORD $0xffff // je 0x370 <strip+0x370>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	LONG $0x487cc162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm23, (%r12)
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x497ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax) {%k1}
+	LONG $0x5b048d48 // leaq (%rbx,%rbx,2), %rax
+	LONG $0x487cc162; WORD $0x2c11; BYTE $0x9c // vmovups %zmm21, (%r12,%rbx,4)
+	QUAD $0x019c6411497cc162 // vmovups %zmm20, 0x40(%r12,%rbx,4) {%k1}
+	LONG $0x487cc162; WORD $0x1c11; BYTE $0xdc // vmovups %zmm19, (%r12,%rbx,8)
+	QUAD $0x01dc5411497cc162 // vmovups %zmm18, 0x40(%r12,%rbx,8) {%k1}
+	LONG $0x487cc162; WORD $0x0c11; BYTE $0x84 // vmovups %zmm17, (%r12,%rax,4)
+	QUAD $0x01844411497cc162 // vmovups %zmm16, 0x40(%r12,%rax,4) {%k1}
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x34 // vmovups %zmm15, (%r12,%rsi)
+	QUAD $0x01347411497c5162 // vmovups %zmm14, 0x40(%r12,%rsi) {%k1}
+	LONG $0x9b348d48 // leaq (%rbx,%rbx,4), %rsi
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xb4 // vmovups %zmm13, (%r12,%rsi,4)
+	QUAD $0x01b46411497c5162 // vmovups %zmm12, 0x40(%r12,%rsi,4) {%k1}
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc4 // vmovups %zmm11, (%r12,%rax,8)
+	QUAD $0x01c45411497c5162 // vmovups %zmm10, 0x40(%r12,%rax,8) {%k1}
+	LONG $0xdb048d48 // leaq (%rbx,%rbx,8), %rax
+	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
+	WORD $0x0149; BYTE $0xd8 // addq %rbx, %r8
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%r8)
+	QUAD $0x01044411497c1162 // vmovups %zmm8, 0x40(%r12,%r8) {%k1}
+	LONG $0x2cc36b4c // imulq $0x2c, %rbx, %r8
+	LONG $0x05e3c148 // shlq $0x5, %rbx
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x1c // vmovups %zmm7, (%r12,%rbx)
+	QUAD $0x011c7411497cd162 // vmovups %zmm6, 0x40(%r12,%rbx) {%k1}
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x84 // vmovups %zmm5, (%r12,%rax,4)
+	QUAD $0x01846411497cd162 // vmovups %zmm4, 0x40(%r12,%rax,4) {%k1}
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xf4 // vmovups %zmm3, (%r12,%rsi,8)
+	QUAD $0x01f45411497cd162 // vmovups %zmm2, 0x40(%r12,%rsi,8) {%k1}
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%r8)
+	LONG $0xfffc3de9; BYTE $0xff // jmp 0x586 <strip+0x586>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x24048b48 // movq (%rsp), %rax
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	QUAD $0x000000a024840348 // addq 0xa0(%rsp), %rax
-	LONG $0xf8518d48 // leaq -0x8(%rcx), %rdx
-	LONG $0x20c48349 // addq $0x20, %r12
-	LONG $0x24048948 // movq %rax, (%rsp)
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	LONG $0x0ff98348 // cmpq $0xf, %rcx
-	LONG $0x065c8e0f; WORD $0x0000 // jle 0x1363 <strip+0x1363>
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
-	LONG $0x24548d49; BYTE $0x0c // leaq 0xc(%r12), %rdx
-	LONG $0x24748d49; BYTE $0x18 // leaq 0x18(%r12), %rsi
-	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
-	LONG $0x000cb841; WORD $0x0000 // movl $0xc, %r8d
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
-	WORD $0x9f7e // jle 0xcd0 <strip+0xcd0>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
-	LONG $0x24248b4c // movq (%rsp), %r12
-	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
-	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
-	LONG $0xc1940f41 // sete %r9b
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x03e7c148 // shlq $0x3, %rdi
-	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
-	LONG $0x0001ace9; BYTE $0x00 // jmp 0xf1d <strip+0xf1d>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x61fb8348 // cmpq $0x61, %rbx
-	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
-	LONG $0x7f0c8d4c // leaq (%rdi,%rdi,2), %r9
-	WORD $0x894d; BYTE $0xea // movq %r13, %r10
-	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
-	LONG $0xce4d0f49 // cmovgeq %r14, %rcx
+	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0xdb3c8d4c // leaq (%rbx,%rbx,8), %r15
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x7f2c8d4f // leaq (%r15,%r15,2), %r13
+	WORD $0x0149; BYTE $0xdd // addq %rbx, %r13
+	LONG $0x487cc162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm23, (%r12)
+	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	LONG $0x4054a162; WORD $0x2c58; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm21, %zmm21
+	LONG $0x487cc162; WORD $0x2c11; BYTE $0x9c // vmovups %zmm21, (%r12,%rbx,4)
+	QUAD $0x01866458405ca162 // vaddps 0x40(%rsi,%r8,4), %zmm20, %zmm20
+	QUAD $0x019c6411487cc162 // vmovups %zmm20, 0x40(%r12,%rbx,4)
+	LONG $0x4064a162; WORD $0x1c58; BYTE $0xc6 // vaddps (%rsi,%r8,8), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x1c11; BYTE $0xdc // vmovups %zmm19, (%r12,%rbx,8)
+	QUAD $0x01c65458406ca162 // vaddps 0x40(%rsi,%r8,8), %zmm18, %zmm18
+	QUAD $0x01dc5411487cc162 // vmovups %zmm18, 0x40(%r12,%rbx,8)
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0x86 // vaddps (%rsi,%rax,4), %zmm17, %zmm17
+	LONG $0x487c8162; WORD $0x0c11; BYTE $0xb4 // vmovups %zmm17, (%r12,%r14,4)
+	QUAD $0x01864458407ce162 // vaddps 0x40(%rsi,%rax,4), %zmm16, %zmm16
+	QUAD $0x01b44411487c8162 // vmovups %zmm16, 0x40(%r12,%r14,4)
+	LONG $0x48043162; WORD $0x3c58; BYTE $0x0e // vaddps (%rsi,%r9), %zmm15, %zmm15
+	LONG $0x487c1162; WORD $0x3c11; BYTE $0x1c // vmovups %zmm15, (%r12,%r11)
+	QUAD $0x010e7458480c3162 // vaddps 0x40(%rsi,%r9), %zmm14, %zmm14
+	LONG $0x800c8d4f // leaq (%r8,%r8,4), %r9
+	QUAD $0x011c7411487c1162 // vmovups %zmm14, 0x40(%r12,%r11)
+	LONG $0x9b1c8d4c // leaq (%rbx,%rbx,4), %r11
+	LONG $0x48143162; WORD $0x2c58; BYTE $0x8e // vaddps (%rsi,%r9,4), %zmm13, %zmm13
+	LONG $0x487c1162; WORD $0x2c11; BYTE $0x9c // vmovups %zmm13, (%r12,%r11,4)
+	QUAD $0x018e6458481c3162 // vaddps 0x40(%rsi,%r9,4), %zmm12, %zmm12
+	QUAD $0x019c6411487c1162 // vmovups %zmm12, 0x40(%r12,%r11,4)
+	LONG $0x48247162; WORD $0x1c58; BYTE $0xc6 // vaddps (%rsi,%rax,8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xf4 // vmovups %zmm11, (%r12,%r14,8)
+	QUAD $0x01c65458482c7162 // vaddps 0x40(%rsi,%rax,8), %zmm10, %zmm10
+	LONG $0xc0048d4b // leaq (%r8,%r8,8), %rax
+	QUAD $0x01f45411487c1162 // vmovups %zmm10, 0x40(%r12,%r14,8)
+	LONG $0x40348d4c // leaq (%rax,%rax,2), %r14
+	WORD $0x014d; BYTE $0xc6 // addq %r8, %r14
+	LONG $0x48343162; WORD $0x0c58; BYTE $0x36 // vaddps (%rsi,%r14), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x2c // vmovups %zmm9, (%r12,%r13)
+	QUAD $0x01364458483c3162 // vaddps 0x40(%rsi,%r14), %zmm8, %zmm8
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	QUAD $0x012c4411487c1162 // vmovups %zmm8, 0x40(%r12,%r13)
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	LONG $0x05e5c149 // shlq $0x5, %r13
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x36 // vaddps (%rsi,%r14), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x2c // vmovups %zmm7, (%r12,%r13)
+	QUAD $0x01367458484cb162 // vaddps 0x40(%rsi,%r14), %zmm6, %zmm6
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	QUAD $0x012c7411487c9162 // vmovups %zmm6, 0x40(%r12,%r13)
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x86 // vaddps (%rsi,%rax,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xbc // vmovups %zmm5, (%r12,%r15,4)
+	QUAD $0x01866458485cf162 // vaddps 0x40(%rsi,%rax,4), %zmm4, %zmm4
+	LONG $0x2cc06b49 // imulq $0x2c, %r8, %rax
+	LONG $0x2cc36b4c // imulq $0x2c, %rbx, %r8
+	QUAD $0x01bc6411487c9162 // vmovups %zmm4, 0x40(%r12,%r15,4)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xce // vaddps (%rsi,%r9,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xdc // vmovups %zmm3, (%r12,%r11,8)
+	QUAD $0x01ce5458486cb162 // vaddps 0x40(%rsi,%r9,8), %zmm2, %zmm2
+	QUAD $0x01dc5411487c9162 // vmovups %zmm2, 0x40(%r12,%r11,8)
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x06 // vaddps (%rsi,%rax), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%r8)
+	QUAD $0x01064458487cf162 // vaddps 0x40(%rsi,%rax), %zmm0, %zmm0
+	QUAD $0x01044411487c9162 // vmovups %zmm0, 0x40(%r12,%r8)
+	LONG $0xfffa6be9; BYTE $0xff // jmp 0x58e <strip+0x58e>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	QUAD $0x000010c024948d4c // leaq 0x10c0(%rsp), %r10
+	LONG $0x245c894c; BYTE $0x28 // movq %r11, 0x28(%rsp)
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	LONG $0x06138c0f; WORD $0x0000 // jl 0x1160 <strip+0x1160>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8944; BYTE $0xf9 // movl %r15d, %ecx
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0xf04f8d49 // leaq -0x10(%r15), %rcx
+	LONG $0x20ff8349 // cmpq $0x20, %r15
+	LONG $0xcc430f49 // cmovaeq %r12, %rcx
+	WORD $0xe6d3 // shll %cl, %esi
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	LONG $0x143c8e0f; WORD $0x0000 // jle 0x1fb0 <strip+0x1fb0>
+	WORD $0xd6f7 // notl %esi
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	WORD $0x38eb // jmp 0xbb7 <strip+0xbb7>
+	BYTE $0x90 // nop
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	QUAD $0x0000008024840348 // addq 0x80(%rsp), %rax
+	LONG $0xf85e8d4c // leaq -0x8(%rsi), %r11
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	LONG $0x0ffe8348 // cmpq $0xf, %rsi
+	LONG $0x05af8e0f; WORD $0x0000 // jle 0x1166 <strip+0x1166>
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	WORD $0xb77e // jle 0xb80 <strip+0xb80>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0xc2940f41 // sete %r10b
+	LONG $0x000188e9; BYTE $0x00 // jmp 0xd76 <strip+0xd76>
+	WORD $0x9066 // nop
+	LONG $0x48045162; WORD $0x3858 // vaddps (%r8), %zmm15, %zmm15
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x640c8d4f // leaq (%r12,%r12,2), %r9
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
 	LONG $0x04e2c149 // shlq $0x4, %r10
-	LONG $0x04e3c148 // shlq $0x4, %rbx
-	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
-	QUAD $0x01247c10c97c5162 // vmovups 0x40(%r12), %zmm15 {%k1} {z}
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x487c7162; WORD $0x3b11 // vmovups %zmm15, (%rbx)
+	LONG $0xc97c5162; WORD $0x7810; BYTE $0x01 // vmovups 0x40(%r8), %zmm15 {%k1} {z}
 	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
-	LONG $0x497c7162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%rcx) {%k1}
-	LONG $0x6d4c8d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rcx
-	LONG $0x48141162; WORD $0x2c58; BYTE $0xac // vaddps (%r12,%r13,4), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xbb // vmovups %zmm13, (%r11,%rdi,4)
-	QUAD $0x01ac6c10c97c1162 // vmovups 0x40(%r12,%r13,4), %zmm13 {%k1} {z}
+	LONG $0x497c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax) {%k1}
+	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
+	LONG $0x48141162; WORD $0x2c58; BYTE $0x98 // vaddps (%r8,%r11,4), %zmm13, %zmm13
+	LONG $0x487c3162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm13, (%rbx,%r12,4)
+	QUAD $0x01986c10c97c1162 // vmovups 0x40(%r8,%r11,4), %zmm13 {%k1} {z}
 	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
-	QUAD $0x01bb6411497c5162 // vmovups %zmm12, 0x40(%r11,%rdi,4) {%k1}
-	LONG $0x48241162; WORD $0x1c58; BYTE $0xec // vaddps (%r12,%r13,8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xfb // vmovups %zmm11, (%r11,%rdi,8)
-	QUAD $0x01ec5c10c97c1162 // vmovups 0x40(%r12,%r13,8), %zmm11 {%k1} {z}
+	QUAD $0x01a36411497c3162 // vmovups %zmm12, 0x40(%rbx,%r12,4) {%k1}
+	LONG $0x48241162; WORD $0x1c58; BYTE $0xd8 // vaddps (%r8,%r11,8), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm11, (%rbx,%r12,8)
+	QUAD $0x01d85c10c97c1162 // vmovups 0x40(%r8,%r11,8), %zmm11 {%k1} {z}
 	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
-	QUAD $0x01fb5411497c5162 // vmovups %zmm10, 0x40(%r11,%rdi,8) {%k1}
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x8c // vaddps (%r12,%rcx,4), %zmm9, %zmm9
-	LONG $0x487c1162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%r11,%r9,4)
-	QUAD $0x018c4c10c97c5162 // vmovups 0x40(%r12,%rcx,4), %zmm9 {%k1} {z}
+	QUAD $0x01e35411497c3162 // vmovups %zmm10, 0x40(%rbx,%r12,8) {%k1}
+	LONG $0x48345162; WORD $0x0c58; BYTE $0x80 // vaddps (%r8,%rax,4), %zmm9, %zmm9
+	LONG $0x487c3162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%rbx,%r9,4)
+	QUAD $0x01804c10c97c5162 // vmovups 0x40(%r8,%rax,4), %zmm9 {%k1} {z}
 	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
-	QUAD $0x018b4411497c1162 // vmovups %zmm8, 0x40(%r11,%r9,4) {%k1}
-	LONG $0x48449162; WORD $0x3c58; BYTE $0x14 // vaddps (%r12,%r10), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x1b // vmovups %zmm7, (%r11,%rbx)
-	QUAD $0x01147c10c97c9162 // vmovups 0x40(%r12,%r10), %zmm7 {%k1} {z}
-	LONG $0xad548d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r10
+	QUAD $0x018b4411497c3162 // vmovups %zmm8, 0x40(%rbx,%r9,4) {%k1}
+	LONG $0x48449162; WORD $0x3c58; BYTE $0x10 // vaddps (%r8,%r10), %zmm7, %zmm7
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x33 // vmovups %zmm7, (%rbx,%r14)
+	QUAD $0x01107c10c97c9162 // vmovups 0x40(%r8,%r10), %zmm7 {%k1} {z}
+	LONG $0x9b148d4f // leaq (%r11,%r11,4), %r10
 	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	QUAD $0x011b7411497cd162 // vmovups %zmm6, 0x40(%r11,%rbx) {%k1}
-	LONG $0xbf1c8d48 // leaq (%rdi,%rdi,4), %rbx
-	LONG $0x48549162; WORD $0x2c58; BYTE $0x94 // vaddps (%r12,%r10,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x9b // vmovups %zmm5, (%r11,%rbx,4)
-	QUAD $0x01946c10c97c9162 // vmovups 0x40(%r12,%r10,4), %zmm5 {%k1} {z}
+	QUAD $0x01337411497cb162 // vmovups %zmm6, 0x40(%rbx,%r14) {%k1}
+	LONG $0xa4348d4f // leaq (%r12,%r12,4), %r14
+	LONG $0x48549162; WORD $0x2c58; BYTE $0x90 // vaddps (%r8,%r10,4), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xb3 // vmovups %zmm5, (%rbx,%r14,4)
+	QUAD $0x01906c10c97c9162 // vmovups 0x40(%r8,%r10,4), %zmm5 {%k1} {z}
 	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	QUAD $0x019b6411497cd162 // vmovups %zmm4, 0x40(%r11,%rbx,4) {%k1}
-	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0xcc // vaddps (%r12,%rcx,8), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%r9,8)
-	QUAD $0x01cc5c10c97cd162 // vmovups 0x40(%r12,%rcx,8), %zmm3 {%k1} {z}
-	LONG $0xed4c8d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
+	QUAD $0x01b36411497cb162 // vmovups %zmm4, 0x40(%rbx,%r14,4) {%k1}
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0xc0 // vaddps (%r8,%rax,8), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%rbx,%r9,8)
+	QUAD $0x01c05c10c97cd162 // vmovups 0x40(%r8,%rax,8), %zmm3 {%k1} {z}
+	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
 	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	QUAD $0x01cb5411497c9162 // vmovups %zmm2, 0x40(%r11,%r9,8) {%k1}
-	LONG $0xff0c8d4c // leaq (%rdi,%rdi,8), %r9
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x0c // vaddps (%r12,%rcx), %zmm1, %zmm1
+	QUAD $0x01cb5411497cb162 // vmovups %zmm2, 0x40(%rbx,%r9,8) {%k1}
+	LONG $0xe40c8d4f // leaq (%r12,%r12,8), %r9
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x00 // vaddps (%r8,%rax), %zmm1, %zmm1
 	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
-	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%r9)
-	QUAD $0x010c4c10c97cd162 // vmovups 0x40(%r12,%rcx), %zmm1 {%k1} {z}
-	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	WORD $0x014d; BYTE $0xe1 // addq %r12, %r9
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%rbx,%r9)
+	QUAD $0x01004c10c97cd162 // vmovups 0x40(%r8,%rax), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	QUAD $0x010b4411497c9162 // vmovups %zmm0, 0x40(%r11,%r9) {%k1}
-	WORD $0x014c; BYTE $0xfe // addq %r15, %rsi
-	WORD $0x014c; BYTE $0xfa // addq %r15, %rdx
-	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
-	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
-	LONG $0xa04b8d48 // leaq -0x60(%rbx), %rcx
-	LONG $0x0020bd41; WORD $0x0000 // movl $0x20, %r13d
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0x00c78149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r15
-	LONG $0x60fb8348 // cmpq $0x60, %rbx
-	LONG $0xfdb38e0f; WORD $0xffff // jle 0xcd0 <strip+0xcd0>
-	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
-	LONG $0x244c8944; BYTE $0x20 // movl %r9d, 0x20(%rsp)
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	LONG $0x60f98348 // cmpq $0x60, %rcx
-	LONG $0x000060bf; BYTE $0x00 // movl $0x60, %edi
-	LONG $0x244c8948; BYTE $0x10 // movq %rcx, 0x10(%rsp)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	QUAD $0x010b4411497cb162 // vmovups %zmm0, 0x40(%rbx,%r9) {%k1}
+	LONG $0xa0478d48 // leaq -0x60(%rdi), %rax
+	LONG $0x00c68148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rsi
+	LONG $0x0020bb41; WORD $0x0000 // movl $0x20, %r11d
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0xfe0a8e0f; WORD $0xffff // jle 0xb80 <strip+0xb80>
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
-	LONG $0xf9420f48 // cmovbq %rcx, %rdi
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	LONG $0x361c8d4e // leaq (%rsi,%r14), %r11
-	LONG $0x0a0c8d4a // leaq (%rdx,%r9), %rcx
-	LONG $0x081c8d4a // leaq (%rax,%r9), %rbx
-	LONG $0x32148d4e // leaq (%rdx,%r14), %r10
-	LONG $0x300c8d4e // leaq (%rax,%r14), %r9
-	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x39 // vbroadcastss (%r9,%r15), %zmm19
-	LONG $0x487cc162; WORD $0x4610; BYTE $0xff // vmovups -0x40(%r14), %zmm16
-	LONG $0x487cc162; WORD $0x1610 // vmovups (%r14), %zmm18
-	LONG $0x487da262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm20
-	LONG $0x487da262; WORD $0x0c18; BYTE $0x38 // vbroadcastss (%rax,%r15), %zmm17
-	LONG $0x487d8262; WORD $0x2c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm21
-	LONG $0x80ee8349 // subq $-0x80, %r14
-	WORD $0xff48; BYTE $0xcf // decq %rdi
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	LONG $0xdf420f48 // cmovbq %rdi, %rbx
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487de262; WORD $0x5a18; BYTE $0x01 // vbroadcastss 0x4(%rdx), %zmm19
+	LONG $0x487cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16
+	QUAD $0x01245410487cc162 // vmovups 0x40(%r12), %zmm18
+	LONG $0x487de262; WORD $0x6218; BYTE $0x02 // vbroadcastss 0x8(%rdx), %zmm20
+	LONG $0x487de262; WORD $0x0a18 // vbroadcastss (%rdx), %zmm17
+	LONG $0x487de262; WORD $0x6a18; BYTE $0x04 // vbroadcastss 0x10(%rdx), %zmm21
+	LONG $0x80ec8349 // subq $-0x80, %r12
+	WORD $0xff48; BYTE $0xcb // decq %rbx
 	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
 	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
-	LONG $0x487da262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%rdx,%r15), %zmm19
+	LONG $0x487de262; WORD $0x5a18; BYTE $0x03 // vbroadcastss 0xc(%rdx), %zmm19
 	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
 	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
-	LONG $0x487da262; WORD $0x2418; BYTE $0x3e // vbroadcastss (%rsi,%r15), %zmm20
+	LONG $0x487de262; WORD $0x6218; BYTE $0x06 // vbroadcastss 0x18(%rdx), %zmm20
 	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
 	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
 	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
 	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
 	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
 	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
-	LONG $0x487da262; WORD $0x1c18; BYTE $0x39 // vbroadcastss (%rcx,%r15), %zmm19
+	LONG $0x487de262; WORD $0x5a18; BYTE $0x05 // vbroadcastss 0x14(%rdx), %zmm19
 	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
 	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
 	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
 	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm19
-	WORD $0x014d; BYTE $0xc7 // addq %r8, %r15
+	LONG $0x487de262; WORD $0x5a18; BYTE $0x07 // vbroadcastss 0x1c(%rdx), %zmm19
+	LONG $0x30c28348 // addq $0x30, %rdx
 	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
 	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	LONG $0xff47870f; WORD $0xffff // ja 0xfb0 <strip+0xfb0>
-	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
-	LONG $0x241c8b4c // movq (%rsp), %r11
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	QUAD $0x00000100248c8d48 // leaq 0x100(%rsp), %rcx
-	LONG $0x61fb8348 // cmpq $0x61, %rbx
-	LONG $0xd94d0f4c // cmovgeq %rcx, %r11
-	LONG $0x000020b9; BYTE $0x00 // movl $0x20, %ecx
-	LONG $0xf94d0f48 // cmovgeq %rcx, %rdi
-	LONG $0x247c8348; WORD $0x1058 // cmpq $0x10, 0x58(%rsp)
-	LONG $0x00b4850f; WORD $0x0000 // jne 0x1150 <strip+0x1150>
-	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
-	LONG $0x0169840f; WORD $0x0000 // je 0x1210 <strip+0x1210>
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x61fb8348 // cmpq $0x61, %rbx
-	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
-	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
-	LONG $0xbf148d4c // leaq (%rdi,%rdi,4), %r10
-	LONG $0xcc4d0f49 // cmovgeq %r12, %rcx
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	LONG $0x487c7162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%rcx)
-	LONG $0x7f0c8d48 // leaq (%rdi,%rdi,2), %rcx
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xbb // vmovups %zmm13, (%r11,%rdi,4)
-	QUAD $0x01bb6411487c5162 // vmovups %zmm12, 0x40(%r11,%rdi,4)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xfb // vmovups %zmm11, (%r11,%rdi,8)
-	QUAD $0x01fb5411487c5162 // vmovups %zmm10, 0x40(%r11,%rdi,8)
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%r11,%rcx,4)
-	QUAD $0x018b4411487c5162 // vmovups %zmm8, 0x40(%r11,%rcx,4)
-	LONG $0x487c9162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm7, (%r11,%r9)
-	QUAD $0x010b7411487c9162 // vmovups %zmm6, 0x40(%r11,%r9)
-	LONG $0xff0c8d4c // leaq (%rdi,%rdi,8), %r9
-	LONG $0x487c9162; WORD $0x2c11; BYTE $0x93 // vmovups %zmm5, (%r11,%r10,4)
-	QUAD $0x01936411487c9162 // vmovups %zmm4, 0x40(%r11,%r10,4)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
-	QUAD $0x01cb5411487cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8)
-	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%rcx)
-	QUAD $0x010b4411487cd162 // vmovups %zmm0, 0x40(%r11,%rcx)
-	LONG $0xfffda1e9; BYTE $0xff // jmp 0xef1 <strip+0xef1>
-	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
-	LONG $0xfc25840f; WORD $0xffff // je 0xd80 <strip+0xd80>
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x61fb8348 // cmpq $0x61, %rbx
-	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
-	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
-	LONG $0xbf148d4c // leaq (%rdi,%rdi,4), %r10
-	LONG $0xcc4d0f49 // cmovgeq %r12, %rcx
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	LONG $0x497c7162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%rcx) {%k1}
-	LONG $0x7f0c8d48 // leaq (%rdi,%rdi,2), %rcx
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xbb // vmovups %zmm13, (%r11,%rdi,4)
-	QUAD $0x01bb6411497c5162 // vmovups %zmm12, 0x40(%r11,%rdi,4) {%k1}
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xfb // vmovups %zmm11, (%r11,%rdi,8)
-	QUAD $0x01fb5411497c5162 // vmovups %zmm10, 0x40(%r11,%rdi,8) {%k1}
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%r11,%rcx,4)
-	QUAD $0x018b4411497c5162 // vmovups %zmm8, 0x40(%r11,%rcx,4) {%k1}
-	LONG $0x487c9162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm7, (%r11,%r9)
-	QUAD $0x010b7411497c9162 // vmovups %zmm6, 0x40(%r11,%r9) {%k1}
-	LONG $0xff0c8d4c // leaq (%rdi,%rdi,8), %r9
-	LONG $0x487c9162; WORD $0x2c11; BYTE $0x93 // vmovups %zmm5, (%r11,%r10,4)
-	QUAD $0x01936411497c9162 // vmovups %zmm4, 0x40(%r11,%r10,4) {%k1}
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
-	QUAD $0x01cb5411497cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8) {%k1}
-	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%rcx)
-	QUAD $0x010b4411497cd162 // vmovups %zmm0, 0x40(%r11,%rcx) {%k1}
-	LONG $0xfffcede9; BYTE $0xff // jmp 0xef1 <strip+0xef1>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x61fb8348 // cmpq $0x61, %rbx
-	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
-	LONG $0x7f0c8d4c // leaq (%rdi,%rdi,2), %r9
-	WORD $0x894d; BYTE $0xea // movq %r13, %r10
-	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
-	LONG $0xce4d0f49 // cmovgeq %r14, %rcx
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	LONG $0x04e3c148 // shlq $0x4, %rbx
-	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
-	QUAD $0x01247458480c5162 // vaddps 0x40(%r12), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%rcx)
-	LONG $0x6d4c8d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rcx
-	LONG $0x48141162; WORD $0x2c58; BYTE $0xac // vaddps (%r12,%r13,4), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xbb // vmovups %zmm13, (%r11,%rdi,4)
-	QUAD $0x01ac6458481c1162 // vaddps 0x40(%r12,%r13,4), %zmm12, %zmm12
-	QUAD $0x01bb6411487c5162 // vmovups %zmm12, 0x40(%r11,%rdi,4)
-	LONG $0x48241162; WORD $0x1c58; BYTE $0xec // vaddps (%r12,%r13,8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xfb // vmovups %zmm11, (%r11,%rdi,8)
-	QUAD $0x01ec5458482c1162 // vaddps 0x40(%r12,%r13,8), %zmm10, %zmm10
-	QUAD $0x01fb5411487c5162 // vmovups %zmm10, 0x40(%r11,%rdi,8)
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x8c // vaddps (%r12,%rcx,4), %zmm9, %zmm9
-	LONG $0x487c1162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%r11,%r9,4)
-	QUAD $0x018c4458483c5162 // vaddps 0x40(%r12,%rcx,4), %zmm8, %zmm8
-	QUAD $0x018b4411487c1162 // vmovups %zmm8, 0x40(%r11,%r9,4)
-	LONG $0x48449162; WORD $0x3c58; BYTE $0x14 // vaddps (%r12,%r10), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x1b // vmovups %zmm7, (%r11,%rbx)
-	QUAD $0x01147458484c9162 // vaddps 0x40(%r12,%r10), %zmm6, %zmm6
-	LONG $0xad548d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r10
-	QUAD $0x011b7411487cd162 // vmovups %zmm6, 0x40(%r11,%rbx)
-	LONG $0xbf1c8d48 // leaq (%rdi,%rdi,4), %rbx
-	LONG $0x48549162; WORD $0x2c58; BYTE $0x94 // vaddps (%r12,%r10,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x9b // vmovups %zmm5, (%r11,%rbx,4)
-	QUAD $0x01946458485c9162 // vaddps 0x40(%r12,%r10,4), %zmm4, %zmm4
-	QUAD $0x019b6411487cd162 // vmovups %zmm4, 0x40(%r11,%rbx,4)
-	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0xcc // vaddps (%r12,%rcx,8), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%r9,8)
-	QUAD $0x01cc5458486cd162 // vaddps 0x40(%r12,%rcx,8), %zmm2, %zmm2
-	LONG $0xed4c8d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
-	QUAD $0x01cb5411487c9162 // vmovups %zmm2, 0x40(%r11,%r9,8)
-	LONG $0xff0c8d4c // leaq (%rdi,%rdi,8), %r9
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x0c // vaddps (%r12,%rcx), %zmm1, %zmm1
-	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
-	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%r9)
-	QUAD $0x010c4458487cd162 // vaddps 0x40(%r12,%rcx), %zmm0, %zmm0
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	LONG $0xff45870f; WORD $0xffff // ja 0xde0 <strip+0xde0>
+	LONG $0x245c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbx
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
 	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
-	QUAD $0x010b4411487c9162 // vmovups %zmm0, 0x40(%r11,%r9)
-	LONG $0xfffb9be9; BYTE $0xff // jmp 0xef1 <strip+0xef1>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
-	LONG $0x04fa8348 // cmpq $0x4, %rdx
-	LONG $0x03d38c0f; WORD $0x0000 // jl 0x1740 <strip+0x1740>
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
-	WORD $0xf989 // movl %edi, %ecx
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0xf04f8d48 // leaq -0x10(%rdi), %rcx
-	LONG $0x20ff8348 // cmpq $0x20, %rdi
-	LONG $0xce430f48 // cmovaeq %rsi, %rcx
+	LONG $0xe04d0f4c // cmovgeq %rax, %r12
+	LONG $0xdd4d0f49 // cmovgeq %r13, %rbx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x00b2850f; WORD $0x0000 // jne 0xf70 <strip+0xf70>
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0x0158840f; WORD $0x0000 // je 0x1020 <strip+0x1020>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x487c7162; WORD $0x3b11 // vmovups %zmm15, (%rbx)
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0xa40c8d4f // leaq (%r12,%r12,4), %r9
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x487c3162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm13, (%rbx,%r12,4)
+	QUAD $0x01a36411487c3162 // vmovups %zmm12, 0x40(%rbx,%r12,4)
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm11, (%rbx,%r12,8)
+	QUAD $0x01e35411487c3162 // vmovups %zmm10, 0x40(%rbx,%r12,8)
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x83 // vmovups %zmm9, (%rbx,%rax,4)
+	QUAD $0x01834411487c7162 // vmovups %zmm8, 0x40(%rbx,%rax,4)
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x03 // vmovups %zmm7, (%rbx,%r8)
+	QUAD $0x01037411487cb162 // vmovups %zmm6, 0x40(%rbx,%r8)
+	LONG $0xe4048d4f // leaq (%r12,%r12,8), %r8
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm5, (%rbx,%r9,4)
+	QUAD $0x018b6411487cb162 // vmovups %zmm4, 0x40(%rbx,%r9,4)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xc3 // vmovups %zmm3, (%rbx,%rax,8)
+	QUAD $0x01c35411487cf162 // vmovups %zmm2, 0x40(%rbx,%rax,8)
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x03 // vmovups %zmm1, (%rbx,%rax)
+	QUAD $0x01034411487cf162 // vmovups %zmm0, 0x40(%rbx,%rax)
+	LONG $0xfffde8e9; BYTE $0xff // jmp 0xd52 <strip+0xd52>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0xfc76840f; WORD $0xffff // je 0xbf0 <strip+0xbf0>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x487c7162; WORD $0x3b11 // vmovups %zmm15, (%rbx)
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0xa40c8d4f // leaq (%r12,%r12,4), %r9
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x497c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax) {%k1}
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x487c3162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm13, (%rbx,%r12,4)
+	QUAD $0x01a36411497c3162 // vmovups %zmm12, 0x40(%rbx,%r12,4) {%k1}
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm11, (%rbx,%r12,8)
+	QUAD $0x01e35411497c3162 // vmovups %zmm10, 0x40(%rbx,%r12,8) {%k1}
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x83 // vmovups %zmm9, (%rbx,%rax,4)
+	QUAD $0x01834411497c7162 // vmovups %zmm8, 0x40(%rbx,%rax,4) {%k1}
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x03 // vmovups %zmm7, (%rbx,%r8)
+	QUAD $0x01037411497cb162 // vmovups %zmm6, 0x40(%rbx,%r8) {%k1}
+	LONG $0xe4048d4f // leaq (%r12,%r12,8), %r8
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm5, (%rbx,%r9,4)
+	QUAD $0x018b6411497cb162 // vmovups %zmm4, 0x40(%rbx,%r9,4) {%k1}
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xc3 // vmovups %zmm3, (%rbx,%rax,8)
+	QUAD $0x01c35411497cf162 // vmovups %zmm2, 0x40(%rbx,%rax,8) {%k1}
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x03 // vmovups %zmm1, (%rbx,%rax)
+	QUAD $0x01034411497cf162 // vmovups %zmm0, 0x40(%rbx,%rax) {%k1}
+	LONG $0xfffd36e9; BYTE $0xff // jmp 0xd52 <strip+0xd52>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x48045162; WORD $0x3858 // vaddps (%r8), %zmm15, %zmm15
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x640c8d4f // leaq (%r12,%r12,2), %r9
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x487c7162; WORD $0x3b11 // vmovups %zmm15, (%rbx)
+	LONG $0x480c5162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%r8), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
+	LONG $0x48141162; WORD $0x2c58; BYTE $0x98 // vaddps (%r8,%r11,4), %zmm13, %zmm13
+	LONG $0x487c3162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm13, (%rbx,%r12,4)
+	QUAD $0x01986458481c1162 // vaddps 0x40(%r8,%r11,4), %zmm12, %zmm12
+	QUAD $0x01a36411487c3162 // vmovups %zmm12, 0x40(%rbx,%r12,4)
+	LONG $0x48241162; WORD $0x1c58; BYTE $0xd8 // vaddps (%r8,%r11,8), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm11, (%rbx,%r12,8)
+	QUAD $0x01d85458482c1162 // vaddps 0x40(%r8,%r11,8), %zmm10, %zmm10
+	QUAD $0x01e35411487c3162 // vmovups %zmm10, 0x40(%rbx,%r12,8)
+	LONG $0x48345162; WORD $0x0c58; BYTE $0x80 // vaddps (%r8,%rax,4), %zmm9, %zmm9
+	LONG $0x487c3162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%rbx,%r9,4)
+	QUAD $0x01804458483c5162 // vaddps 0x40(%r8,%rax,4), %zmm8, %zmm8
+	QUAD $0x018b4411487c3162 // vmovups %zmm8, 0x40(%rbx,%r9,4)
+	LONG $0x48449162; WORD $0x3c58; BYTE $0x10 // vaddps (%r8,%r10), %zmm7, %zmm7
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x33 // vmovups %zmm7, (%rbx,%r14)
+	QUAD $0x01107458484c9162 // vaddps 0x40(%r8,%r10), %zmm6, %zmm6
+	LONG $0x9b148d4f // leaq (%r11,%r11,4), %r10
+	QUAD $0x01337411487cb162 // vmovups %zmm6, 0x40(%rbx,%r14)
+	LONG $0xa4348d4f // leaq (%r12,%r12,4), %r14
+	LONG $0x48549162; WORD $0x2c58; BYTE $0x90 // vaddps (%r8,%r10,4), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xb3 // vmovups %zmm5, (%rbx,%r14,4)
+	QUAD $0x01906458485c9162 // vaddps 0x40(%r8,%r10,4), %zmm4, %zmm4
+	QUAD $0x01b36411487cb162 // vmovups %zmm4, 0x40(%rbx,%r14,4)
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0xc0 // vaddps (%r8,%rax,8), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%rbx,%r9,8)
+	QUAD $0x01c05458486cd162 // vaddps 0x40(%r8,%rax,8), %zmm2, %zmm2
+	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	QUAD $0x01cb5411487cb162 // vmovups %zmm2, 0x40(%rbx,%r9,8)
+	LONG $0xe40c8d4f // leaq (%r12,%r12,8), %r9
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x00 // vaddps (%r8,%rax), %zmm1, %zmm1
+	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
+	WORD $0x014d; BYTE $0xe1 // addq %r12, %r9
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%rbx,%r9)
+	QUAD $0x01004458487cd162 // vaddps 0x40(%r8,%rax), %zmm0, %zmm0
+	QUAD $0x010b4411487cb162 // vmovups %zmm0, 0x40(%rbx,%r9)
+	LONG $0xfffbfbe9; BYTE $0xff // jmp 0xd52 <strip+0xd52>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	LONG $0x04fb8349 // cmpq $0x4, %r11
+	LONG $0x03cd8c0f; WORD $0x0000 // jl 0x1540 <strip+0x1540>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8944; BYTE $0xf9 // movl %r15d, %ecx
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0xf04f8d49 // leaq -0x10(%r15), %rcx
+	LONG $0x20ff8349 // cmpq $0x20, %r15
+	LONG $0xcc430f49 // cmovaeq %r12, %rcx
 	WORD $0xe6d3 // shll %cl, %esi
-	LONG $0x10ff8348 // cmpq $0x10, %rdi
-	LONG $0x13238e0f; WORD $0x0000 // jle 0x26c0 <strip+0x26c0>
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	LONG $0x11c68e0f; WORD $0x0000 // jle 0x2360 <strip+0x2360>
 	WORD $0xd6f7 // notl %esi
 	LONG $0xce92fbc5 // kmovd %esi, %k1
-	WORD $0x35eb // jmp 0x13da <strip+0x13da>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x24348b48 // movq (%rsp), %rsi
-	LONG $0xfc428d48 // leaq -0x4(%rdx), %rax
-	QUAD $0x000000b024b40348 // addq 0xb0(%rsp), %rsi
-	LONG $0x10c48349 // addq $0x10, %r12
-	LONG $0x24348948 // movq %rsi, (%rsp)
-	LONG $0x07fa8348 // cmpq $0x7, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x03698e0f; WORD $0x0000 // jle 0x1743 <strip+0x1743>
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	LONG $0x24748d49; BYTE $0x0c // leaq 0xc(%r12), %rsi
-	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
-	LONG $0x000cb841; WORD $0x0000 // movl $0xc, %r8d
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
-	WORD $0xb67e // jle 0x13b0 <strip+0x13b0>
-	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
-	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
-	LONG $0x245c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r11
-	LONG $0x241c8b48 // movq (%rsp), %rbx
-	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
-	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
-	LONG $0xc6940f41 // sete %r14b
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x0000d8e9; BYTE $0x00 // jmp 0x14fc <strip+0x14fc>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x4844f162; WORD $0x3b58 // vaddps (%rbx), %zmm7, %zmm7
-	LONG $0x24348b4c // movq (%rsp), %r14
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	LONG $0xf54d0f4d // cmovgeq %r13, %r14
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0xc97cf162; WORD $0x7b10; BYTE $0x01 // vmovups 0x40(%rbx), %zmm7 {%k1} {z}
+	WORD $0x40eb // jmp 0x11e2 <strip+0x11e2>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xfc538d49 // leaq -0x4(%r11), %rdx
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	QUAD $0x0000009024840348 // addq 0x90(%rsp), %rax
+	LONG $0x10c38348 // addq $0x10, %rbx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x07fb8349 // cmpq $0x7, %r11
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	LONG $0x03618e0f; WORD $0x0000 // jle 0x1543 <strip+0x1543>
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
+	WORD $0xbe7e // jle 0x11b0 <strip+0x11b0>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x0000d7e9; BYTE $0x00 // jmp 0x12ed <strip+0x12ed>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0xc97cd162; WORD $0x7a10; BYTE $0x01 // vmovups 0x40(%r10), %zmm7 {%k1} {z}
 	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	LONG $0x497cd162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%r14) {%k1}
-	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
-	LONG $0x4854b162; WORD $0x2c58; BYTE $0x9b // vaddps (%rbx,%r11,4), %zmm5, %zmm5
-	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa7 // vmovups %zmm5, (%r15,%r12,4)
-	QUAD $0x019b6c10c97cb162 // vmovups 0x40(%rbx,%r11,4), %zmm5 {%k1} {z}
+	LONG $0x497cf162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%rax) {%k1}
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	LONG $0x48549162; WORD $0x2c58; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0x8c // vmovups %zmm5, (%r12,%r9,4)
+	QUAD $0x01826c10c97c9162 // vmovups 0x40(%r10,%r8,4), %zmm5 {%k1} {z}
 	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	QUAD $0x01a76411497c9162 // vmovups %zmm4, 0x40(%r15,%r12,4) {%k1}
-	LONG $0x4864b162; WORD $0x1c58; BYTE $0xdb // vaddps (%rbx,%r11,8), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe7 // vmovups %zmm3, (%r15,%r12,8)
-	QUAD $0x01db5c10c97cb162 // vmovups 0x40(%rbx,%r11,8), %zmm3 {%k1} {z}
-	LONG $0x5b1c8d4f // leaq (%r11,%r11,2), %r11
+	QUAD $0x018c6411497c9162 // vmovups %zmm4, 0x40(%r12,%r9,4) {%k1}
+	LONG $0x48649162; WORD $0x1c58; BYTE $0xc2 // vaddps (%r10,%r8,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xcc // vmovups %zmm3, (%r12,%r9,8)
+	QUAD $0x01c25c10c97c9162 // vmovups 0x40(%r10,%r8,8), %zmm3 {%k1} {z}
+	LONG $0x49048d4f // leaq (%r9,%r9,2), %r8
 	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	QUAD $0x01e75411497c9162 // vmovups %zmm2, 0x40(%r15,%r12,8) {%k1}
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x9b // vaddps (%rbx,%r11,4), %zmm1, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%r14,4)
-	QUAD $0x019b4c10c97cb162 // vmovups 0x40(%rbx,%r11,4), %zmm1 {%k1} {z}
+	QUAD $0x01cc5411497c9162 // vmovups %zmm2, 0x40(%r12,%r9,8) {%k1}
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x82 // vaddps (%r10,%rax,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x84 // vmovups %zmm1, (%r12,%r8,4)
+	QUAD $0x01824c10c97cd162 // vmovups 0x40(%r10,%rax,4), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	QUAD $0x01b74411497c9162 // vmovups %zmm0, 0x40(%r15,%r14,4) {%k1}
-	LONG $0xa07a8d4d // leaq -0x60(%r10), %r15
-	LONG $0x00c18149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r9
-	LONG $0x0020bb41; WORD $0x0000 // movl $0x20, %r11d
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
-	LONG $0x60fa8349 // cmpq $0x60, %r10
-	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
-	LONG $0xfeb48e0f; WORD $0xffff // jle 0x13b0 <strip+0x13b0>
-	LONG $0x60fa8349 // cmpq $0x60, %r10
-	LONG $0x0060bf41; WORD $0x0000 // movl $0x60, %r15d
+	QUAD $0x01844411497c9162 // vmovups %zmm0, 0x40(%r12,%r8,4) {%k1}
+	LONG $0xa0478d48 // leaq -0x60(%rdi), %rax
+	LONG $0x00c68148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rsi
+	LONG $0x0020b841; WORD $0x0000 // movl $0x20, %r8d
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0xfec38e0f; WORD $0xffff // jle 0x11b0 <strip+0x11b0>
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	LONG $0x0060bc41; WORD $0x0000 // movl $0x60, %r12d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -12591,274 +12496,268 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
-	LONG $0xfa420f4d // cmovbq %r10, %r15
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	LONG $0x487d7262; WORD $0x1c18; BYTE $0xb8 // vbroadcastss (%rax,%rdi,4), %zmm11
-	QUAD $0xff244c10487c5162 // vmovups -0x40(%r12), %zmm9
-	LONG $0x487c5162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm10
-	LONG $0x487d7262; WORD $0x0018 // vbroadcastss (%rax), %zmm8
-	LONG $0x487d7262; WORD $0x2418; BYTE $0xf8 // vbroadcastss (%rax,%rdi,8), %zmm12
-	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	LONG $0x80ec8349 // subq $-0x80, %r12
-	WORD $0xff49; BYTE $0xcf // decq %r15
-	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
-	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
-	LONG $0x487d7262; WORD $0x1e18 // vbroadcastss (%rsi), %zmm11
-	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
-	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
-	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
-	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
-	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	WORD $0x9477 // ja 0x1530 <strip+0x1530>
-	LONG $0x243c8b4c // movq (%rsp), %r15
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
-	LONG $0x0020bd41; WORD $0x0000 // movl $0x20, %r13d
-	LONG $0xfc4d0f4d // cmovgeq %r12, %r15
-	LONG $0x24648b4c; BYTE $0x18 // movq 0x18(%rsp), %r12
-	LONG $0xe54d0f4d // cmovgeq %r13, %r12
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x6b75 // jne 0x1630 <strip+0x1630>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0x00d1840f; WORD $0x0000 // je 0x16a0 <strip+0x16a0>
-	LONG $0x241c8b4c // movq (%rsp), %r11
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0xdd4d0f4d // cmovgeq %r13, %r11
-	LONG $0x487cd162; WORD $0x7311; BYTE $0x01 // vmovups %zmm6, 0x40(%r11)
-	LONG $0x641c8d4f // leaq (%r12,%r12,2), %r11
-	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa7 // vmovups %zmm5, (%r15,%r12,4)
-	QUAD $0x01a76411487c9162 // vmovups %zmm4, 0x40(%r15,%r12,4)
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe7 // vmovups %zmm3, (%r15,%r12,8)
-	QUAD $0x01e75411487c9162 // vmovups %zmm2, 0x40(%r15,%r12,8)
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0x9f // vmovups %zmm1, (%r15,%r11,4)
-	QUAD $0x019f4411487c9162 // vmovups %zmm0, 0x40(%r15,%r11,4)
-	LONG $0xfffeb2e9; BYTE $0xff // jmp 0x14d8 <strip+0x14d8>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xfdf6840f; WORD $0xffff // je 0x1430 <strip+0x1430>
-	LONG $0x241c8b4c // movq (%rsp), %r11
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0xdd4d0f4d // cmovgeq %r13, %r11
-	LONG $0x497cd162; WORD $0x7311; BYTE $0x01 // vmovups %zmm6, 0x40(%r11) {%k1}
-	LONG $0x641c8d4f // leaq (%r12,%r12,2), %r11
-	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa7 // vmovups %zmm5, (%r15,%r12,4)
-	QUAD $0x01a76411497c9162 // vmovups %zmm4, 0x40(%r15,%r12,4) {%k1}
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe7 // vmovups %zmm3, (%r15,%r12,8)
-	QUAD $0x01e75411497c9162 // vmovups %zmm2, 0x40(%r15,%r12,8) {%k1}
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0x9f // vmovups %zmm1, (%r15,%r11,4)
-	QUAD $0x019f4411497c9162 // vmovups %zmm0, 0x40(%r15,%r11,4) {%k1}
-	LONG $0xfffe47e9; BYTE $0xff // jmp 0x14d8 <strip+0x14d8>
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0xe7420f4c // cmovbq %rdi, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4844f162; WORD $0x3b58 // vaddps (%rbx), %zmm7, %zmm7
-	LONG $0x24348b4c // movq (%rsp), %r14
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0xf54d0f4d // cmovgeq %r13, %r14
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0x484cf162; WORD $0x7358; BYTE $0x01 // vaddps 0x40(%rbx), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%r14)
-	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
-	LONG $0x4854b162; WORD $0x2c58; BYTE $0x9b // vaddps (%rbx,%r11,4), %zmm5, %zmm5
-	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa7 // vmovups %zmm5, (%r15,%r12,4)
-	QUAD $0x019b6458485cb162 // vaddps 0x40(%rbx,%r11,4), %zmm4, %zmm4
-	QUAD $0x01a76411487c9162 // vmovups %zmm4, 0x40(%r15,%r12,4)
-	LONG $0x4864b162; WORD $0x1c58; BYTE $0xdb // vaddps (%rbx,%r11,8), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe7 // vmovups %zmm3, (%r15,%r12,8)
-	QUAD $0x01db5458486cb162 // vaddps 0x40(%rbx,%r11,8), %zmm2, %zmm2
-	LONG $0x5b1c8d4f // leaq (%r11,%r11,2), %r11
-	QUAD $0x01e75411487c9162 // vmovups %zmm2, 0x40(%r15,%r12,8)
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x9b // vaddps (%rbx,%r11,4), %zmm1, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%r14,4)
-	QUAD $0x019b4458487cb162 // vaddps 0x40(%rbx,%r11,4), %zmm0, %zmm0
-	QUAD $0x01b74411487c9162 // vmovups %zmm0, 0x40(%r15,%r14,4)
-	LONG $0xfffda3e9; BYTE $0xff // jmp 0x14d8 <strip+0x14d8>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x02838c0f; WORD $0x0000 // jl 0x19d0 <strip+0x19d0>
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
-	WORD $0xf989 // movl %edi, %ecx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0xf04f8d48 // leaq -0x10(%rdi), %rcx
-	LONG $0x20ff8348 // cmpq $0x20, %rdi
-	LONG $0xce430f48 // cmovaeq %rsi, %rcx
+	LONG $0x487d7262; WORD $0x5a18; BYTE $0x01 // vbroadcastss 0x4(%rdx), %zmm11
+	LONG $0x487c5162; WORD $0x0110 // vmovups (%r9), %zmm8
+	LONG $0x487c5162; WORD $0x4910; BYTE $0x01 // vmovups 0x40(%r9), %zmm9
+	LONG $0x487d7262; WORD $0x1218 // vbroadcastss (%rdx), %zmm10
+	LONG $0x487d7262; WORD $0x6218; BYTE $0x02 // vbroadcastss 0x8(%rdx), %zmm12
+	LONG $0x80e98349 // subq $-0x80, %r9
+	WORD $0xff49; BYTE $0xcc // decq %r12
+	LONG $0x4825d262; WORD $0xe8b8 // vfmadd231ps %zmm8, %zmm11, %zmm5
+	LONG $0x4835d262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm9, %zmm4
+	LONG $0x487d7262; WORD $0x5a18; BYTE $0x03 // vbroadcastss 0xc(%rdx), %zmm11
+	LONG $0x482dd262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm10, %zmm7
+	LONG $0x4835d262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm9, %zmm6
+	LONG $0x481dd262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm12, %zmm3
+	LONG $0x4835d262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm9, %zmm2
+	LONG $0x30c28348 // addq $0x30, %rdx
+	LONG $0x4825d262; WORD $0xc8b8 // vfmadd231ps %zmm8, %zmm11, %zmm1
+	LONG $0x4825d262; WORD $0xc1b8 // vfmadd231ps %zmm9, %zmm11, %zmm0
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	WORD $0x9777 // ja 0x1330 <strip+0x1330>
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024848d48 // leaq 0xc0(%rsp), %rax
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0xe04d0f4c // cmovgeq %rax, %r12
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	LONG $0xc84d0f4c // cmovgeq %rax, %r9
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x7075 // jne 0x1430 <strip+0x1430>
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0x00d7840f; WORD $0x0000 // je 0x14a0 <strip+0x14a0>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x487cf162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%rax)
+	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0x8c // vmovups %zmm5, (%r12,%r9,4)
+	QUAD $0x018c6411487c9162 // vmovups %zmm4, 0x40(%r12,%r9,4)
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xcc // vmovups %zmm3, (%r12,%r9,8)
+	QUAD $0x01cc5411487c9162 // vmovups %zmm2, 0x40(%r12,%r9,8)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x84 // vmovups %zmm1, (%r12,%rax,4)
+	QUAD $0x01844411487cd162 // vmovups %zmm0, 0x40(%r12,%rax,4)
+	LONG $0xfffea8e9; BYTE $0xff // jmp 0x12ca <strip+0x12ca>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0xfde7840f; WORD $0xffff // je 0x1220 <strip+0x1220>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x497cf162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%rax) {%k1}
+	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0x8c // vmovups %zmm5, (%r12,%r9,4)
+	QUAD $0x018c6411497c9162 // vmovups %zmm4, 0x40(%r12,%r9,4) {%k1}
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xcc // vmovups %zmm3, (%r12,%r9,8)
+	QUAD $0x01cc5411497c9162 // vmovups %zmm2, 0x40(%r12,%r9,8) {%k1}
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x84 // vmovups %zmm1, (%r12,%rax,4)
+	QUAD $0x01844411497cd162 // vmovups %zmm0, 0x40(%r12,%rax,4) {%k1}
+	LONG $0xfffe38e9; BYTE $0xff // jmp 0x12ca <strip+0x12ca>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0x484cd162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%r10), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%rax)
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	LONG $0x48549162; WORD $0x2c58; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0x8c // vmovups %zmm5, (%r12,%r9,4)
+	QUAD $0x01826458485c9162 // vaddps 0x40(%r10,%r8,4), %zmm4, %zmm4
+	QUAD $0x018c6411487c9162 // vmovups %zmm4, 0x40(%r12,%r9,4)
+	LONG $0x48649162; WORD $0x1c58; BYTE $0xc2 // vaddps (%r10,%r8,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xcc // vmovups %zmm3, (%r12,%r9,8)
+	QUAD $0x01c25458486c9162 // vaddps 0x40(%r10,%r8,8), %zmm2, %zmm2
+	LONG $0x49048d4f // leaq (%r9,%r9,2), %r8
+	QUAD $0x01cc5411487c9162 // vmovups %zmm2, 0x40(%r12,%r9,8)
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x82 // vaddps (%r10,%rax,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x84 // vmovups %zmm1, (%r12,%r8,4)
+	QUAD $0x01824458487cd162 // vaddps 0x40(%r10,%rax,4), %zmm0, %zmm0
+	QUAD $0x01844411487c9162 // vmovups %zmm0, 0x40(%r12,%r8,4)
+	LONG $0xfffd93e9; BYTE $0xff // jmp 0x12ca <strip+0x12ca>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x02fa8348 // cmpq $0x2, %rdx
+	LONG $0x02838c0f; WORD $0x0000 // jl 0x17d0 <strip+0x17d0>
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0x8944; BYTE $0xf9 // movl %r15d, %ecx
+	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
 	WORD $0xe6d3 // shll %cl, %esi
-	LONG $0x10ff8348 // cmpq $0x10, %rdi
-	LONG $0x11738e0f; WORD $0x0000 // jle 0x28f0 <strip+0x28f0>
-	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	WORD $0x35eb // jmp 0x17ba <strip+0x17ba>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24348b48 // movq (%rsp), %rsi
-	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
-	LONG $0x08c48349 // addq $0x8, %r12
-	QUAD $0x0000009824b40348 // addq 0x98(%rsp), %rsi
-	LONG $0xfe508d48 // leaq -0x2(%rax), %rdx
-	LONG $0x24348948 // movq %rsi, (%rsp)
-	LONG $0x03f88348 // cmpq $0x3, %rax
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	LONG $0x02198e0f; WORD $0x0000 // jle 0x19d3 <strip+0x19d3>
-	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
-	LONG $0x000001be; BYTE $0x00 // movl $0x1, %esi
-	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
-	WORD $0xbc7e // jle 0x1790 <strip+0x1790>
-	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
-	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
-	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
-	LONG $0x241c8b4c // movq (%rsp), %r11
-	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0xf04f8d49 // leaq -0x10(%r15), %rcx
+	LONG $0x20ff8349 // cmpq $0x20, %r15
+	LONG $0xcc430f49 // cmovaeq %r12, %rcx
+	WORD $0xe7d3 // shll %cl, %edi
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	LONG $0x100c8e0f; WORD $0x0000 // jle 0x2580 <strip+0x2580>
+	WORD $0xd7f7 // notl %edi
+	LONG $0xcf92fbc5 // kmovd %edi, %k1
+	WORD $0x33eb // jmp 0x15af <strip+0x15af>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xfe728d48 // leaq -0x2(%rdx), %rsi
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	LONG $0x24440348; BYTE $0x78 // addq 0x78(%rsp), %rax
+	LONG $0x08c38348 // addq $0x8, %rbx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x03fa8348 // cmpq $0x3, %rdx
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0x02248e0f; WORD $0x0000 // jle 0x17d3 <strip+0x17d3>
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
+	WORD $0xc17e // jle 0x1580 <strip+0x1580>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
 	WORD $0x940f; BYTE $0xc3 // sete %bl
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0x54eb // jmp 0x184e <strip+0x184e>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x24148b4c // movq (%rsp), %r10
-	LONG $0x61f98349 // cmpq $0x61, %r9
-	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
-	LONG $0xd54d0f4d // cmovgeq %r13, %r10
-	LONG $0x497cd162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%r10) {%k1}
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
-	QUAD $0x01be4411497c9162 // vmovups %zmm0, 0x40(%r14,%r15,4) {%k1}
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0xa0718d4d // leaq -0x60(%r9), %r14
-	LONG $0x00c08149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r8
+	WORD $0x7ceb // jmp 0x165c <strip+0x165c>
+	LONG $0x4864d162; WORD $0x1b58 // vaddps (%r11), %zmm3, %zmm3
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61f88349 // cmpq $0x61, %r8
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0xc97cd162; WORD $0x5b10; BYTE $0x01 // vmovups 0x40(%r11), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax) {%k1}
+	LONG $0x48749162; WORD $0x0c58; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa1 // vmovups %zmm1, (%r9,%r12,4)
+	QUAD $0x01934c10c97c9162 // vmovups 0x40(%r11,%r10,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x01a14411497c9162 // vmovups %zmm0, 0x40(%r9,%r12,4) {%k1}
+	LONG $0xa0408d49 // leaq -0x60(%r8), %rax
+	LONG $0x00c78148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdi
 	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
 	WORD $0xdb31 // xorl %ebx, %ebx
 	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	LONG $0x60f98349 // cmpq $0x60, %r9
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	LONG $0xff428e0f; WORD $0xffff // jle 0x1790 <strip+0x1790>
-	LONG $0x60f98349 // cmpq $0x60, %r9
-	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0x60f88349 // cmpq $0x60, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0xff248e0f; WORD $0xffff // jle 0x1580 <strip+0x1580>
+	LONG $0x60f88349 // cmpq $0x60, %r8
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0xf1420f4d // cmovbq %r9, %r14
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487df262; WORD $0x2a18 // vbroadcastss (%rdx), %zmm5
-	LONG $0x487df262; WORD $0x3c18; BYTE $0xb2 // vbroadcastss (%rdx,%rsi,4), %zmm7
-	LONG $0x487cd162; WORD $0x6710; BYTE $0xff // vmovups -0x40(%r15), %zmm4
-	LONG $0x487cd162; WORD $0x3710 // vmovups (%r15), %zmm6
-	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
-	LONG $0x80ef8349 // subq $-0x80, %r15
-	WORD $0xff49; BYTE $0xce // decq %r14
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0xc8420f4d // cmovbq %r8, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x487df262; WORD $0x2e18 // vbroadcastss (%rsi), %zmm5
+	LONG $0x487df262; WORD $0x7e18; BYTE $0x01 // vbroadcastss 0x4(%rsi), %zmm7
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4
+	QUAD $0x01247410487cd162 // vmovups 0x40(%r12), %zmm6
+	LONG $0x30c68348 // addq $0x30, %rsi
+	LONG $0x80ec8349 // subq $-0x80, %r12
+	WORD $0xff49; BYTE $0xc9 // decq %r9
 	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
 	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
 	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
 	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
-	LONG $0x01fe8349 // cmpq $0x1, %r14
-	WORD $0xbe77 // ja 0x1880 <strip+0x1880>
-	LONG $0x24348b4c // movq (%rsp), %r14
-	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
-	LONG $0x61f98349 // cmpq $0x61, %r9
-	LONG $0x0020bc41; WORD $0x0000 // movl $0x20, %r12d
-	LONG $0xf54d0f4d // cmovgeq %r13, %r14
-	LONG $0xfc4d0f4d // cmovgeq %r12, %r15
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xbb77 // ja 0x1680 <strip+0x1680>
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x61f88349 // cmpq $0x61, %r8
+	QUAD $0x000000c024848d48 // leaq 0xc0(%rsp), %rax
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0xc84d0f4c // cmovgeq %rax, %r9
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	LONG $0xe04d0f4c // cmovgeq %rax, %r12
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x3d75 // jne 0x1920 <strip+0x1920>
+	WORD $0x4475 // jne 0x1730 <strip+0x1730>
 	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
-	LONG $0x0094840f; WORD $0x0000 // je 0x1980 <strip+0x1980>
-	LONG $0x24148b4c // movq (%rsp), %r10
-	LONG $0x61f98349 // cmpq $0x61, %r9
-	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
-	LONG $0xd54d0f4d // cmovgeq %r13, %r10
-	LONG $0x487cd162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%r10)
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
-	LONG $0x0000abe9; BYTE $0x00 // jmp 0x19bc <strip+0x19bc>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
-	LONG $0xfed7850f; WORD $0xffff // jne 0x1800 <strip+0x1800>
-	LONG $0x4864d162; WORD $0x1b58 // vaddps (%r11), %zmm3, %zmm3
-	LONG $0x241c8b48 // movq (%rsp), %rbx
-	LONG $0x61f98349 // cmpq $0x61, %r9
-	LONG $0xdd4d0f49 // cmovgeq %r13, %rbx
-	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
-	LONG $0xc97cd162; WORD $0x5b10; BYTE $0x01 // vmovups 0x40(%r11), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497cf162; WORD $0x5311; BYTE $0x01 // vmovups %zmm2, 0x40(%rbx) {%k1}
-	LONG $0x48749162; WORD $0x0c58; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm1, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
-	QUAD $0x01934c10c97c9162 // vmovups 0x40(%r11,%r10,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0xfffeaae9; BYTE $0xff // jmp 0x1820 <strip+0x1820>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4864d162; WORD $0x1b58 // vaddps (%r11), %zmm3, %zmm3
-	LONG $0x241c8b48 // movq (%rsp), %rbx
-	LONG $0x61f98349 // cmpq $0x61, %r9
-	LONG $0xdd4d0f49 // cmovgeq %r13, %rbx
-	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
-	LONG $0x486cd162; WORD $0x5358; BYTE $0x01 // vaddps 0x40(%r11), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5311; BYTE $0x01 // vmovups %zmm2, 0x40(%rbx)
-	LONG $0x48749162; WORD $0x0c58; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm1, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
-	QUAD $0x01934458487c9162 // vaddps 0x40(%r11,%r10,4), %zmm0, %zmm0
-	QUAD $0x01be4411487c9162 // vmovups %zmm0, 0x40(%r14,%r15,4)
-	LONG $0xfffe5fe9; BYTE $0xff // jmp 0x1828 <strip+0x1828>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	QUAD $0x000000e0249c8b4c // movq 0xe0(%rsp), %r11
-	QUAD $0x000000d0249c8b48 // movq 0xd0(%rsp), %rbx
-	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xe82c8e0f; WORD $0xffff // jle 0x220 <strip+0x220>
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
-	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xe6d3 // shll %cl, %esi
-	LONG $0xf0488d49 // leaq -0x10(%r8), %rcx
-	LONG $0x20f88349 // cmpq $0x20, %r8
-	LONG $0xc8430f48 // cmovaeq %rax, %rcx
+	WORD $0x7f74 // je 0x1770 <strip+0x1770>
 	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	WORD $0xe7d3 // shll %cl, %edi
-	LONG $0x50508b48 // movq 0x50(%rax), %rdx
-	LONG $0x00000cb8; BYTE $0x00 // movl $0xc, %eax
-	LONG $0x11f88349 // cmpq $0x11, %r8
-	LONG $0x015d8c0f; WORD $0x0000 // jl 0x1b90 <strip+0x1b90>
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	LONG $0xe7e18e0f; WORD $0xffff // jle 0x220 <strip+0x220>
-	WORD $0xd7f7 // notl %edi
+	LONG $0x61f88349 // cmpq $0x61, %r8
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x487cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax)
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa1 // vmovups %zmm1, (%r9,%r12,4)
+	QUAD $0x01a14411487c9162 // vmovups %zmm0, 0x40(%r9,%r12,4)
+	LONG $0xffff12e9; BYTE $0xff // jmp 0x1639 <strip+0x1639>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0xfea7840f; WORD $0xffff // je 0x15e0 <strip+0x15e0>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61f88349 // cmpq $0x61, %r8
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x497cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax) {%k1}
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa1 // vmovups %zmm1, (%r9,%r12,4)
+	LONG $0xfffecae9; BYTE $0xff // jmp 0x1631 <strip+0x1631>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4864d162; WORD $0x1b58 // vaddps (%r11), %zmm3, %zmm3
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61f88349 // cmpq $0x61, %r8
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x486cd162; WORD $0x5358; BYTE $0x01 // vaddps 0x40(%r11), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax)
+	LONG $0x48749162; WORD $0x0c58; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa1 // vmovups %zmm1, (%r9,%r12,4)
+	QUAD $0x01934458487c9162 // vaddps 0x40(%r11,%r10,4), %zmm0, %zmm0
+	QUAD $0x01a14411487c9162 // vmovups %zmm0, 0x40(%r9,%r12,4)
+	LONG $0xfffe77e9; BYTE $0xff // jmp 0x1639 <strip+0x1639>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xea1a8e0f; WORD $0xffff // jle 0x205 <strip+0x205>
+	LONG $0x50578b48 // movq 0x50(%rdi), %rdx
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0x8944; BYTE $0xf9 // movl %r15d, %ecx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	WORD $0xe6d3 // shll %cl, %esi
+	LONG $0xf04f8d49 // leaq -0x10(%r15), %rcx
+	LONG $0x20ff8349 // cmpq $0x20, %r15
+	LONG $0xcc430f49 // cmovaeq %r12, %rcx
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x11ff8349 // cmpq $0x11, %r15
+	LONG $0x018a8c0f; WORD $0x0000 // jl 0x19a0 <strip+0x19a0>
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x027e8e0f; WORD $0x0000 // jle 0x1aa0 <strip+0x1aa0>
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
-	LONG $0xcf92fbc5 // kmovd %edi, %k1
-	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
 	LONG $0xc0940f41 // sete %r8b
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0x4aeb // jmp 0x1aaa <strip+0x1aaa>
-	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
-	LONG $0x24048b4c // movq (%rsp), %r8
+	WORD $0x53eb // jmp 0x1893 <strip+0x1893>
+	LONG $0x4874d162; WORD $0x0b58 // vaddps (%r11), %zmm1, %zmm1
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0x61fe8348 // cmpq $0x61, %rsi
-	LONG $0xc54d0f4d // cmovgeq %r13, %r8
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
 	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
-	LONG $0xc97cf162; WORD $0x4f10; BYTE $0x01 // vmovups 0x40(%rdi), %zmm1 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x4b10; BYTE $0x01 // vmovups 0x40(%r11), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8) {%k1}
-	LONG $0xa04e8d4c // leaq -0x60(%rsi), %r9
+	LONG $0x497cf162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%rax) {%k1}
+	LONG $0xa0468d48 // leaq -0x60(%rsi), %rax
 	LONG $0x00c28148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdx
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
 	LONG $0x60fe8348 // cmpq $0x60, %rsi
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	LONG $0xe7768e0f; WORD $0xffff // jle 0x220 <strip+0x220>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x020d8e0f; WORD $0x0000 // jle 0x1aa0 <strip+0x1aa0>
 	LONG $0x60fe8348 // cmpq $0x60, %rsi
 	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -12866,67 +12765,71 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
 	LONG $0xce420f4c // cmovbq %rsi, %r9
 	WORD $0xff49; BYTE $0xc1 // incq %r9
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487dd262; WORD $0x1418; BYTE $0x24 // vbroadcastss (%r12), %zmm2
-	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	BYTE $0x90 // nop
+	LONG $0x487df262; WORD $0x1318 // vbroadcastss (%rbx), %zmm2
+	LONG $0x30c38348 // addq $0x30, %rbx
 	WORD $0xff49; BYTE $0xc9 // decq %r9
-	LONG $0x486dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm2, %zmm1
-	LONG $0x486dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm2, %zmm0
+	LONG $0x486dd262; WORD $0x0ab8 // vfmadd231ps (%r10), %zmm2, %zmm1
+	LONG $0x486dd262; WORD $0x42b8; BYTE $0x01 // vfmadd231ps 0x40(%r10), %zmm2, %zmm0
 	LONG $0x80ea8349 // subq $-0x80, %r10
 	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xdc77 // ja 0x1ad0 <strip+0x1ad0>
-	LONG $0x240c8b4c // movq (%rsp), %r9
+	WORD $0xdc77 // ja 0x18b0 <strip+0x18b0>
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
 	LONG $0x61fe8348 // cmpq $0x61, %rsi
-	LONG $0xcd4d0f4d // cmovgeq %r13, %r9
+	QUAD $0x000000c024848d48 // leaq 0xc0(%rsp), %rax
+	LONG $0xc84d0f4c // cmovgeq %rax, %r9
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x2a75 // jne 0x1b30 <strip+0x1b30>
+	WORD $0x4175 // jne 0x1930 <strip+0x1930>
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
 	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x5474 // je 0x1b60 <strip+0x1b60>
-	LONG $0x243c8b48 // movq (%rsp), %rdi
+	WORD $0x6674 // je 0x1960 <strip+0x1960>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
 	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
-	LONG $0xfd4d0f49 // cmovgeq %r13, %rdi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0xffff62e9; BYTE $0xff // jmp 0x1a8c <strip+0x1a8c>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x487cf162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%rax)
+	LONG $0xffff54e9; BYTE $0xff // jmp 0x1875 <strip+0x1875>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
 	LONG $0x01c0f641 // testb $0x1, %r8b
-	LONG $0xff26840f; WORD $0xffff // je 0x1a60 <strip+0x1a60>
-	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0xff01840f; WORD $0xffff // je 0x1840 <strip+0x1840>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
 	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
-	LONG $0xfd4d0f49 // cmovgeq %r13, %rdi
-	LONG $0x497cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi) {%k1}
-	LONG $0xffff34e9; BYTE $0xff // jmp 0x1a8c <strip+0x1a8c>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
-	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0xffff0fe9; BYTE $0xff // jmp 0x186e <strip+0x186e>
+	BYTE $0x90 // nop
+	LONG $0x4874d162; WORD $0x0b58 // vaddps (%r11), %zmm1, %zmm1
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0x61fe8348 // cmpq $0x61, %rsi
-	LONG $0xc54d0f4d // cmovgeq %r13, %r8
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
 	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
-	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8)
-	LONG $0xffff01e9; BYTE $0xff // jmp 0x1a8c <strip+0x1a8c>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	LONG $0xe6848e0f; WORD $0xffff // jle 0x220 <strip+0x220>
+	LONG $0x487cd162; WORD $0x4358; BYTE $0x01 // vaddps 0x40(%r11), %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%rax)
+	LONG $0xfffee1e9; BYTE $0xff // jmp 0x1875 <strip+0x1875>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0xe8548e0f; WORD $0xffff // jle 0x200 <strip+0x200>
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
-	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
 	WORD $0xd6f7 // notl %esi
 	LONG $0xce92fbc5 // kmovd %esi, %k1
 	LONG $0xc6940f40 // sete %sil
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0x26eb // jmp 0x1be3 <strip+0x1be3>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x29eb // jmp 0x19f3 <strip+0x19f3>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x497cd162; WORD $0x0011 // vmovups %zmm0, (%r8) {%k1}
-	LONG $0xa0428d4c // leaq -0x60(%rdx), %r8
+	LONG $0xa0428d48 // leaq -0x60(%rdx), %rax
 	LONG $0x00c18148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rcx
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
 	LONG $0x60fa8348 // cmpq $0x60, %rdx
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	LONG $0xe63d8e0f; WORD $0xffff // jle 0x220 <strip+0x220>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0xe80d8e0f; WORD $0xffff // jle 0x200 <strip+0x200>
 	LONG $0x60fa8348 // cmpq $0x60, %rdx
 	LONG $0x0060b841; WORD $0x0000 // movl $0x60, %r8d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -12934,119 +12837,98 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc2420f4c // cmovbq %rdx, %r8
 	WORD $0xff49; BYTE $0xc0 // incq %r8
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487dd262; WORD $0x0c18; BYTE $0x24 // vbroadcastss (%r12), %zmm1
-	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	LONG $0x487df262; WORD $0x0b18 // vbroadcastss (%rbx), %zmm1
+	LONG $0x30c38348 // addq $0x30, %rbx
 	WORD $0xff49; BYTE $0xc8 // decq %r8
 	LONG $0x4875d262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm1, %zmm0
 	LONG $0x80e98349 // subq $-0x80, %r9
 	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xe377 // ja 0x1c00 <strip+0x1c00>
-	LONG $0x24048b4c // movq (%rsp), %r8
+	WORD $0xe377 // ja 0x1a10 <strip+0x1a10>
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
 	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
 	LONG $0xc54d0f4d // cmovgeq %r13, %r8
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	WORD $0x0f75 // jne 0x1c40 <strip+0x1c40>
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	WORD $0x1875 // jne 0x1a60 <strip+0x1a60>
 	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x2974 // je 0x1c60 <strip+0x1c60>
+	WORD $0x3274 // je 0x1a80 <strip+0x1a80>
 	LONG $0x487cd162; WORD $0x0011 // vmovups %zmm0, (%r8)
-	WORD $0x87eb // jmp 0x1bc6 <strip+0x1bc6>
-	BYTE $0x90 // nop
+	WORD $0x80eb // jmp 0x19d6 <strip+0x19d6>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0xff76850f; WORD $0xffff // jne 0x1bc0 <strip+0x1bc0>
-	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
+	LONG $0xff66850f; WORD $0xffff // jne 0x19d0 <strip+0x19d0>
+	LONG $0xc97cd162; WORD $0x0a10 // vmovups (%r10), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0xffff65e9; BYTE $0xff // jmp 0x1bc0 <strip+0x1bc0>
+	LONG $0xffff55e9; BYTE $0xff // jmp 0x19d0 <strip+0x19d0>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487cf162; WORD $0x0758 // vaddps (%rdi), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0258 // vaddps (%r10), %zmm0, %zmm0
 	LONG $0x487cd162; WORD $0x0011 // vmovups %zmm0, (%r8)
-	LONG $0xffff55e9; BYTE $0xff // jmp 0x1bc6 <strip+0x1bc6>
+	LONG $0xffff45e9; BYTE $0xff // jmp 0x19d6 <strip+0x19d6>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0xd0f7 // notl %eax
-	QUAD $0x0000110024a48d4c // leaq 0x1100(%rsp), %r12
-	LONG $0x241c894c // movq %r11, (%rsp)
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x3eeb // jmp 0x1cd2 <strip+0x1cd2>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x24048b48 // movq (%rsp), %rax
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	QUAD $0x000000a824840348 // addq 0xa8(%rsp), %rax
-	LONG $0xf4798d48 // leaq -0xc(%rcx), %rdi
-	LONG $0x30c48349 // addq $0x30, %r12
-	LONG $0x24048948 // movq %rax, (%rsp)
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
-	LONG $0x17f98348 // cmpq $0x17, %rcx
-	LONG $0xefad8e0f; WORD $0xffff // jle 0xc7f <strip+0xc7f>
-	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
-	LONG $0x247c8d4d; BYTE $0x0c // leaq 0xc(%r12), %r15
-	LONG $0x24548d49; BYTE $0x18 // leaq 0x18(%r12), %rdx
-	LONG $0x24748d49; BYTE $0x24 // leaq 0x24(%r12), %rsi
-	LONG $0x000001b8; BYTE $0x00 // movl $0x1, %eax
-	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
-	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
-	WORD $0x9d7e // jle 0x1ca0 <strip+0x1ca0>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x245c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r11
-	LONG $0x240c8b4c // movq (%rsp), %r9
-	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	QUAD $0x00000000c50c8d48 // leaq (,%rax,8), %rcx
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
-	WORD $0x940f; BYTE $0xc3 // sete %bl
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x0000c5e9; BYTE $0x00 // jmp 0x1e0a <strip+0x1e0a>
+	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
+	LONG $0xffe75be9; BYTE $0xff // jmp 0x205 <strip+0x205>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0xd2f7 // notl %edx
+	QUAD $0x000010c024948d4c // leaq 0x10c0(%rsp), %r10
+	LONG $0x245c894c; BYTE $0x28 // movq %r11, 0x28(%rsp)
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x3ceb // jmp 0x1b01 <strip+0x1b01>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
-	LONG $0x04e7c148 // shlq $0x4, %rdi
-	LONG $0x497c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12) {%k1}
-	LONG $0x497c1162; WORD $0x1411; BYTE $0x8c // vmovups %zmm10, (%r12,%r9,4) {%k1}
-	LONG $0x497c1162; WORD $0x0c11; BYTE $0xcc // vmovups %zmm9, (%r12,%r9,8) {%k1}
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x8c // vmovups %zmm8, (%r12,%rcx,4) {%k1}
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x3c // vmovups %zmm7, (%r12,%rdi) {%k1}
-	LONG $0x893c8d4b // leaq (%r9,%r9,4), %rdi
-	LONG $0x497cd162; WORD $0x3411; BYTE $0xbc // vmovups %zmm6, (%r12,%rdi,4) {%k1}
-	LONG $0x497cd162; WORD $0x2c11; BYTE $0xcc // vmovups %zmm5, (%r12,%rcx,8) {%k1}
-	LONG $0xc90c8d4b // leaq (%r9,%r9,8), %rcx
-	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
-	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
-	LONG $0x497c9162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%r8) {%k1}
-	LONG $0x2cc16b4d // imulq $0x2c, %r9, %r8
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0x497c9162; WORD $0x1c11; BYTE $0x0c // vmovups %zmm3, (%r12,%r9) {%k1}
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x8c // vmovups %zmm2, (%r12,%rcx,4) {%k1}
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0xfc // vmovups %zmm1, (%r12,%rdi,8) {%k1}
-	LONG $0x497c9162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%r8) {%k1}
-	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
-	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
-	WORD $0x014c; BYTE $0xf6 // addq %r14, %rsi
-	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
-	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0xa04a8d49 // leaq -0x60(%r10), %rcx
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	QUAD $0x0000008824840348 // addq 0x88(%rsp), %rax
+	LONG $0xf4418d4c // leaq -0xc(%rcx), %r8
+	LONG $0x30c28349 // addq $0x30, %r10
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x17f98348 // cmpq $0x17, %rcx
+	LONG $0xf03f8e0f; WORD $0xffff // jle 0xb40 <strip+0xb40>
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x247c8948; BYTE $0x68 // movq %rdi, 0x68(%rsp)
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	WORD $0xba7e // jle 0x1ad0 <strip+0x1ad0>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x0000a2e9; BYTE $0x00 // jmp 0x1bdc <strip+0x1bdc>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xdb3c8d4b // leaq (%r11,%r11,8), %rdi
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x497c5162; WORD $0x1a11 // vmovups %zmm11, (%r10) {%k1}
+	LONG $0x497c1162; WORD $0x1411; BYTE $0x9a // vmovups %zmm10, (%r10,%r11,4) {%k1}
+	LONG $0x497c1162; WORD $0x0c11; BYTE $0xda // vmovups %zmm9, (%r10,%r11,8) {%k1}
+	LONG $0x497c1162; WORD $0x0411; BYTE $0x8a // vmovups %zmm8, (%r10,%r9,4) {%k1}
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x02 // vmovups %zmm7, (%r10,%rax) {%k1}
+	LONG $0x9b048d4b // leaq (%r11,%r11,4), %rax
+	LONG $0x7f048d4c // leaq (%rdi,%rdi,2), %r8
+	LONG $0x497cd162; WORD $0x3411; BYTE $0x82 // vmovups %zmm6, (%r10,%rax,4) {%k1}
+	LONG $0x497c9162; WORD $0x2c11; BYTE $0xca // vmovups %zmm5, (%r10,%r9,8) {%k1}
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	LONG $0x497c9162; WORD $0x2411; BYTE $0x02 // vmovups %zmm4, (%r10,%r8) {%k1}
+	LONG $0x2cc36b4d // imulq $0x2c, %r11, %r8
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0x497c9162; WORD $0x1c11; BYTE $0x1a // vmovups %zmm3, (%r10,%r11) {%k1}
+	LONG $0x497cd162; WORD $0x1411; BYTE $0xba // vmovups %zmm2, (%r10,%rdi,4) {%k1}
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xc2 // vmovups %zmm1, (%r10,%rax,8) {%k1}
+	LONG $0x497c9162; WORD $0x0411; BYTE $0x02 // vmovups %zmm0, (%r10,%r8) {%k1}
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xa0468d48 // leaq -0x60(%rsi), %rax
+	LONG $0x00c28148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdx
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
 	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
-	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x30000548; WORD $0x0000 // addq $0x3000, %rax
-	LONG $0x60fa8349 // cmpq $0x60, %r10
-	LONG $0xfe968e0f; WORD $0xffff // jle 0x1ca0 <strip+0x1ca0>
-	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
-	LONG $0x60f98348 // cmpq $0x60, %rcx
-	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
-	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x58245c89 // movl %ebx, 0x58(%rsp)
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0xfef48e0f; WORD $0xffff // jle 0x1ad0 <strip+0x1ad0>
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x0060ba41; WORD $0x0000 // movl $0x60, %r10d
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
@@ -13059,259 +12941,223 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc9420f4c // cmovbq %rcx, %r9
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x07248d4d // leaq (%r15,%rax), %r12
-	LONG $0x06048d4d // leaq (%r14,%rax), %r8
-	LONG $0x0e148d4c // leaq (%rsi,%rcx), %r10
-	LONG $0x0a3c8d48 // leaq (%rdx,%rcx), %rdi
-	LONG $0x0f1c8d49 // leaq (%r15,%rcx), %rbx
-	LONG $0x0e1c8d4d // leaq (%r14,%rcx), %r11
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x2454894c; BYTE $0x10 // movq %r10, 0x10(%rsp)
-	LONG $0x06148d4c // leaq (%rsi,%rax), %r10
-	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
-	LONG $0x023c8d48 // leaq (%rdx,%rax), %rdi
-	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
-	LONG $0x0000be41; WORD $0x0000 // movl $0x0, %r14d
-	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
-	LONG $0x487c7162; WORD $0x2110 // vmovups (%rcx), %zmm12
-	LONG $0x80e98348 // subq $-0x80, %rcx
-	WORD $0xff49; BYTE $0xc9 // decq %r9
-	LONG $0x581d3262; WORD $0x1cb8; BYTE $0x30 // vfmadd231ps (%rax,%r14){1to16}, %zmm12, %zmm11
-	LONG $0x581d1262; WORD $0x14b8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm12, %zmm10
-	LONG $0x581d1262; WORD $0x0cb8; BYTE $0x33 // vfmadd231ps (%r11,%r14){1to16}, %zmm12, %zmm9
-	LONG $0x581d1262; WORD $0x04b8; BYTE $0x37 // vfmadd231ps (%r15,%r14){1to16}, %zmm12, %zmm8
-	LONG $0x581d9262; WORD $0x3cb8; BYTE $0x34 // vfmadd231ps (%r12,%r14){1to16}, %zmm12, %zmm7
-	LONG $0x581db262; WORD $0x34b8; BYTE $0x33 // vfmadd231ps (%rbx,%r14){1to16}, %zmm12, %zmm6
-	LONG $0x581db262; WORD $0x2cb8; BYTE $0x32 // vfmadd231ps (%rdx,%r14){1to16}, %zmm12, %zmm5
-	LONG $0x581db262; WORD $0x24b8; BYTE $0x37 // vfmadd231ps (%rdi,%r14){1to16}, %zmm12, %zmm4
-	LONG $0x581db262; WORD $0x14b8; BYTE $0x36 // vfmadd231ps (%rsi,%r14){1to16}, %zmm12, %zmm2
-	LONG $0x581d9262; WORD $0x1cb8; BYTE $0x32 // vfmadd231ps (%r10,%r14){1to16}, %zmm12, %zmm3
-	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
-	LONG $0x581d9262; WORD $0x0cb8; BYTE $0x32 // vfmadd231ps (%r10,%r14){1to16}, %zmm12, %zmm1
-	LONG $0x24548b4c; BYTE $0x10 // movq 0x10(%rsp), %r10
-	LONG $0x581d9262; WORD $0x04b8; BYTE $0x32 // vfmadd231ps (%r10,%r14){1to16}, %zmm12, %zmm0
-	WORD $0x014d; BYTE $0xee // addq %r13, %r14
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0x8777 // ja 0x1ec0 <strip+0x1ec0>
-	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
-	LONG $0x24248b4c // movq (%rsp), %r12
-	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
-	QUAD $0x00000100248c8d48 // leaq 0x100(%rsp), %rcx
-	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
-	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
-	LONG $0x61fa8349 // cmpq $0x61, %r10
-	LONG $0xe14d0f4c // cmovgeq %rcx, %r12
-	LONG $0x000010b9; BYTE $0x00 // movl $0x10, %ecx
-	LONG $0xc94d0f4c // cmovgeq %rcx, %r9
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x008a850f; WORD $0x0000 // jne 0x2000 <strip+0x2000>
-	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
-	LONG $0x01df840f; WORD $0x0000 // je 0x2160 <strip+0x2160>
-	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
-	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	LONG $0xd6420f4c // cmovbq %rsi, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487c5162; WORD $0x2110 // vmovups (%r9), %zmm12
+	LONG $0x80e98349 // subq $-0x80, %r9
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0x581d7262; WORD $0x19b8 // vfmadd231ps (%rcx){1to16}, %zmm12, %zmm11
+	LONG $0x581d7262; WORD $0x51b8; BYTE $0x01 // vfmadd231ps 0x4(%rcx){1to16}, %zmm12, %zmm10
+	LONG $0x581d7262; WORD $0x49b8; BYTE $0x02 // vfmadd231ps 0x8(%rcx){1to16}, %zmm12, %zmm9
+	LONG $0x581d7262; WORD $0x41b8; BYTE $0x03 // vfmadd231ps 0xc(%rcx){1to16}, %zmm12, %zmm8
+	LONG $0x581df262; WORD $0x79b8; BYTE $0x04 // vfmadd231ps 0x10(%rcx){1to16}, %zmm12, %zmm7
+	LONG $0x581df262; WORD $0x71b8; BYTE $0x05 // vfmadd231ps 0x14(%rcx){1to16}, %zmm12, %zmm6
+	LONG $0x581df262; WORD $0x69b8; BYTE $0x06 // vfmadd231ps 0x18(%rcx){1to16}, %zmm12, %zmm5
+	LONG $0x581df262; WORD $0x61b8; BYTE $0x07 // vfmadd231ps 0x1c(%rcx){1to16}, %zmm12, %zmm4
+	LONG $0x581df262; WORD $0x59b8; BYTE $0x08 // vfmadd231ps 0x20(%rcx){1to16}, %zmm12, %zmm3
+	LONG $0x581df262; WORD $0x51b8; BYTE $0x09 // vfmadd231ps 0x24(%rcx){1to16}, %zmm12, %zmm2
+	LONG $0x581df262; WORD $0x49b8; BYTE $0x0a // vfmadd231ps 0x28(%rcx){1to16}, %zmm12, %zmm1
+	LONG $0x581df262; WORD $0x41b8; BYTE $0x0b // vfmadd231ps 0x2c(%rcx){1to16}, %zmm12, %zmm0
+	LONG $0x30c18348 // addq $0x30, %rcx
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0x9677 // ja 0x1c30 <strip+0x1c30>
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0xdc4d0f4d // cmovgeq %r12, %r11
+	LONG $0xd54d0f4d // cmovgeq %r13, %r10
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	LONG $0x0090850f; WORD $0x0000 // jne 0x1d50 <strip+0x1d50>
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0x01d7840f; WORD $0x0000 // je 0x1ea0 <strip+0x1ea0>
+	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
 	LONG $0x04e7c148 // shlq $0x4, %rdi
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12)
-	LONG $0x487c1162; WORD $0x1411; BYTE $0x8c // vmovups %zmm10, (%r12,%r9,4)
-	LONG $0x487c1162; WORD $0x0c11; BYTE $0xcc // vmovups %zmm9, (%r12,%r9,8)
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x8c // vmovups %zmm8, (%r12,%rcx,4)
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x3c // vmovups %zmm7, (%r12,%rdi)
-	LONG $0x893c8d4b // leaq (%r9,%r9,4), %rdi
-	LONG $0x487cd162; WORD $0x3411; BYTE $0xbc // vmovups %zmm6, (%r12,%rdi,4)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xcc // vmovups %zmm5, (%r12,%rcx,8)
-	LONG $0xc90c8d4b // leaq (%r9,%r9,8), %rcx
-	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
-	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
-	LONG $0x487c9162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%r8)
-	LONG $0x2cc16b4d // imulq $0x2c, %r9, %r8
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x0c // vmovups %zmm3, (%r12,%r9)
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x8c // vmovups %zmm2, (%r12,%rcx,4)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xfc // vmovups %zmm1, (%r12,%rdi,8)
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%r8)
-	LONG $0xfffdc6e9; BYTE $0xff // jmp 0x1dc2 <strip+0x1dc2>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
-	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
-	LONG $0xfd41850f; WORD $0xffff // jne 0x1d50 <strip+0x1d50>
-	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
-	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
-	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	LONG $0xc97c5162; WORD $0x2710 // vmovups (%r15), %zmm12 {%k1} {z}
-	LONG $0x7f148d4c // leaq (%rdi,%rdi,2), %r10
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0xbf048d4c // leaq (%rdi,%rdi,4), %r8
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	LONG $0x487c1162; WORD $0x1411; BYTE $0x9a // vmovups %zmm10, (%r10,%r11,4)
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0xda // vmovups %zmm9, (%r10,%r11,8)
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x82 // vmovups %zmm8, (%r10,%rax,4)
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x3a // vmovups %zmm7, (%r10,%rdi)
+	LONG $0x9b3c8d4b // leaq (%r11,%r11,4), %rdi
+	LONG $0x487cd162; WORD $0x3411; BYTE $0xba // vmovups %zmm6, (%r10,%rdi,4)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc2 // vmovups %zmm5, (%r10,%rax,8)
+	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
+	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	LONG $0x487c9162; WORD $0x2411; BYTE $0x02 // vmovups %zmm4, (%r10,%r8)
+	LONG $0x2cc36b4d // imulq $0x2c, %r11, %r8
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x1a // vmovups %zmm3, (%r10,%r11)
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%r10,%rax,4)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xfa // vmovups %zmm1, (%r10,%rdi,8)
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x02 // vmovups %zmm0, (%r10,%r8)
+	LONG $0xfffe76e9; BYTE $0xff // jmp 0x1bb9 <strip+0x1bb9>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0xfde3850f; WORD $0xffff // jne 0x1b40 <strip+0x1b40>
+	LONG $0xc97c7162; WORD $0x2710 // vmovups (%rdi), %zmm12 {%k1} {z}
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x80248d4f // leaq (%r8,%r8,4), %r12
 	LONG $0x481c5162; WORD $0xdb58 // vaddps %zmm11, %zmm12, %zmm11
-	LONG $0x497c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12) {%k1}
-	LONG $0xc97c5162; WORD $0x1c10; BYTE $0xbf // vmovups (%r15,%rdi,4), %zmm11 {%k1} {z}
+	LONG $0x497c5162; WORD $0x1a11 // vmovups %zmm11, (%r10) {%k1}
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x87 // vmovups (%rdi,%r8,4), %zmm11 {%k1} {z}
 	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
-	LONG $0x497c1162; WORD $0x1411; BYTE $0x8c // vmovups %zmm10, (%r12,%r9,4) {%k1}
-	LONG $0xc97c5162; WORD $0x1410; BYTE $0xff // vmovups (%r15,%rdi,8), %zmm10 {%k1} {z}
+	LONG $0x497c1162; WORD $0x1411; BYTE $0x9a // vmovups %zmm10, (%r10,%r11,4) {%k1}
+	LONG $0xc97c3162; WORD $0x1410; BYTE $0xc7 // vmovups (%rdi,%r8,8), %zmm10 {%k1} {z}
 	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
-	LONG $0x497c1162; WORD $0x0c11; BYTE $0xcc // vmovups %zmm9, (%r12,%r9,8) {%k1}
-	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x97 // vmovups (%r15,%r10,4), %zmm9 {%k1} {z}
+	LONG $0x497c1162; WORD $0x0c11; BYTE $0xda // vmovups %zmm9, (%r10,%r11,8) {%k1}
+	LONG $0xc97c7162; WORD $0x0c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm9 {%k1} {z}
 	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x8c // vmovups %zmm8, (%r12,%rcx,4) {%k1}
-	LONG $0xc97c5162; WORD $0x0410; BYTE $0x07 // vmovups (%r15,%rax), %zmm8 {%k1} {z}
-	LONG $0x89048d4b // leaq (%r9,%r9,4), %rax
+	LONG $0x497c1162; WORD $0x0411; BYTE $0x8a // vmovups %zmm8, (%r10,%r9,4) {%k1}
+	LONG $0xc97c7162; WORD $0x0410; BYTE $0x1f // vmovups (%rdi,%rbx), %zmm8 {%k1} {z}
+	LONG $0x9b1c8d4b // leaq (%r11,%r11,4), %rbx
 	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
-	LONG $0x497c9162; WORD $0x3c11; BYTE $0x1c // vmovups %zmm7, (%r12,%r11) {%k1}
-	LONG $0xc91c8d4f // leaq (%r9,%r9,8), %r11
-	LONG $0xc97c9162; WORD $0x3c10; BYTE $0x87 // vmovups (%r15,%r8,4), %zmm7 {%k1} {z}
-	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0x497c9162; WORD $0x3c11; BYTE $0x32 // vmovups %zmm7, (%r10,%r14) {%k1}
+	LONG $0xdb348d4f // leaq (%r11,%r11,8), %r14
+	LONG $0xc97cb162; WORD $0x3c10; BYTE $0xa7 // vmovups (%rdi,%r12,4), %zmm7 {%k1} {z}
+	LONG $0x763c8d4f // leaq (%r14,%r14,2), %r15
+	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
 	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	LONG $0x497cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4) {%k1}
-	LONG $0xc97c9162; WORD $0x3410; BYTE $0xd7 // vmovups (%r15,%r10,8), %zmm6 {%k1} {z}
+	LONG $0x497cd162; WORD $0x3411; BYTE $0x9a // vmovups %zmm6, (%r10,%rbx,4) {%k1}
+	LONG $0xc97cf162; WORD $0x3410; BYTE $0xc7 // vmovups (%rdi,%rax,8), %zmm6 {%k1} {z}
+	LONG $0xc0048d4b // leaq (%r8,%r8,8), %rax
 	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
-	LONG $0x497cd162; WORD $0x2c11; BYTE $0xcc // vmovups %zmm5, (%r12,%rcx,8) {%k1}
-	LONG $0xff0c8d48 // leaq (%rdi,%rdi,8), %rcx
-	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
-	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	LONG $0xc97c9162; WORD $0x2c10; BYTE $0x17 // vmovups (%r15,%r10), %zmm5 {%k1} {z}
-	LONG $0x2cd76b4c // imulq $0x2c, %rdi, %r10
-	LONG $0x05e7c148 // shlq $0x5, %rdi
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x1c // vmovups %zmm4, (%r12,%rbx) {%k1}
-	LONG $0x2cd96b49 // imulq $0x2c, %r9, %rbx
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x3f // vmovups (%r15,%rdi), %zmm4 {%k1} {z}
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	LONG $0x497c9162; WORD $0x1c11; BYTE $0x0c // vmovups %zmm3, (%r12,%r9) {%k1}
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x8f // vmovups (%r15,%rcx,4), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497c9162; WORD $0x1411; BYTE $0x9c // vmovups %zmm2, (%r12,%r11,4) {%k1}
-	LONG $0xc97c9162; WORD $0x1410; BYTE $0xc7 // vmovups (%r15,%r8,8), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0xc4 // vmovups %zmm1, (%r12,%rax,8) {%k1}
-	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x17 // vmovups (%r15,%r10), %zmm1 {%k1} {z}
-	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x1c // vmovups %zmm0, (%r12,%rbx) {%k1}
-	LONG $0xfffc6de9; BYTE $0xff // jmp 0x1dc2 <strip+0x1dc2>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x493c8d4b // leaq (%r9,%r9,2), %rdi
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	LONG $0xc91c8d4f // leaq (%r9,%r9,8), %r11
-	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
-	LONG $0x48245162; WORD $0x1f58 // vaddps (%r15), %zmm11, %zmm11
-	LONG $0x400c8d4b // leaq (%r8,%r8,2), %rcx
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12)
-	LONG $0x482c1162; WORD $0x1458; BYTE $0x87 // vaddps (%r15,%r8,4), %zmm10, %zmm10
-	LONG $0x487c1162; WORD $0x1411; BYTE $0x8c // vmovups %zmm10, (%r12,%r9,4)
-	LONG $0x48341162; WORD $0x0c58; BYTE $0xc7 // vaddps (%r15,%r8,8), %zmm9, %zmm9
-	LONG $0x487c1162; WORD $0x0c11; BYTE $0xcc // vmovups %zmm9, (%r12,%r9,8)
-	LONG $0x483c5162; WORD $0x0458; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0411; BYTE $0xbc // vmovups %zmm8, (%r12,%rdi,4)
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x07 // vaddps (%r15,%rax), %zmm7, %zmm7
-	LONG $0x80048d4b // leaq (%r8,%r8,4), %rax
-	LONG $0x487c9162; WORD $0x3c11; BYTE $0x14 // vmovups %zmm7, (%r12,%r10)
-	LONG $0x89148d4f // leaq (%r9,%r9,4), %r10
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm6, %zmm6
-	LONG $0x487c9162; WORD $0x3411; BYTE $0x94 // vmovups %zmm6, (%r12,%r10,4)
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0xcf // vaddps (%r15,%rcx,8), %zmm5, %zmm5
-	LONG $0xc00c8d4b // leaq (%r8,%r8,8), %rcx
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xfc // vmovups %zmm5, (%r12,%rdi,8)
-	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
-	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x3f // vaddps (%r15,%rdi), %zmm4, %zmm4
-	LONG $0x2cf86b49 // imulq $0x2c, %r8, %rdi
+	LONG $0x497c9162; WORD $0x2c11; BYTE $0xca // vmovups %zmm5, (%r10,%r9,8) {%k1}
+	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	LONG $0xc97cb162; WORD $0x2c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm5 {%k1} {z}
+	LONG $0x2cc86b4d // imulq $0x2c, %r8, %r9
 	LONG $0x05e0c149 // shlq $0x5, %r8
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x1c // vmovups %zmm4, (%r12,%rbx)
-	LONG $0x2cd96b49 // imulq $0x2c, %r9, %rbx
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0x48649162; WORD $0x1c58; BYTE $0x07 // vaddps (%r15,%r8), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x0c // vmovups %zmm3, (%r12,%r9)
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm2, %zmm2
-	LONG $0x487c9162; WORD $0x1411; BYTE $0x9c // vmovups %zmm2, (%r12,%r11,4)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm1, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%r10,8)
-	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x3f // vaddps (%r15,%rdi), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x1c // vmovups %zmm0, (%r12,%rbx)
-	LONG $0xfffb60e9; BYTE $0xff // jmp 0x1dc2 <strip+0x1dc2>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x37eb // jmp 0x22af <strip+0x22af>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497c9162; WORD $0x2411; BYTE $0x3a // vmovups %zmm4, (%r10,%r15) {%k1}
+	LONG $0x2cfb6b4d // imulq $0x2c, %r11, %r15
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0xc97cb162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%r8), %zmm4 {%k1} {z}
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497c9162; WORD $0x1c11; BYTE $0x1a // vmovups %zmm3, (%r10,%r11) {%k1}
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0xb2 // vmovups %zmm2, (%r10,%r14,4) {%k1}
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0xe7 // vmovups (%rdi,%r12,8), %zmm2 {%k1} {z}
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xda // vmovups %zmm1, (%r10,%rbx,8) {%k1}
+	LONG $0xc97cb162; WORD $0x0c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497c9162; WORD $0x0411; BYTE $0x3a // vmovups %zmm0, (%r10,%r15) {%k1}
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0xfffd11e9; BYTE $0xff // jmp 0x1bb1 <strip+0x1bb1>
+	LONG $0x48247162; WORD $0x1f58 // vaddps (%rdi), %zmm11, %zmm11
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0xdb3c8d4f // leaq (%r11,%r11,8), %r15
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x7f248d4f // leaq (%r15,%r15,2), %r12
+	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	LONG $0x482c3162; WORD $0x1458; BYTE $0x87 // vaddps (%rdi,%r8,4), %zmm10, %zmm10
+	LONG $0x487c1162; WORD $0x1411; BYTE $0x9a // vmovups %zmm10, (%r10,%r11,4)
+	LONG $0x48343162; WORD $0x0c58; BYTE $0xc7 // vaddps (%rdi,%r8,8), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0xda // vmovups %zmm9, (%r10,%r11,8)
+	LONG $0x483c7162; WORD $0x0458; BYTE $0x87 // vaddps (%rdi,%rax,4), %zmm8, %zmm8
+	LONG $0x487c1162; WORD $0x0411; BYTE $0x8a // vmovups %zmm8, (%r10,%r9,4)
+	LONG $0x4844f162; WORD $0x3c58; BYTE $0x1f // vaddps (%rdi,%rbx), %zmm7, %zmm7
+	LONG $0x801c8d4b // leaq (%r8,%r8,4), %rbx
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x32 // vmovups %zmm7, (%r10,%r14)
+	LONG $0x9b348d4f // leaq (%r11,%r11,4), %r14
+	LONG $0x484cf162; WORD $0x3458; BYTE $0x9f // vaddps (%rdi,%rbx,4), %zmm6, %zmm6
+	LONG $0x487c9162; WORD $0x3411; BYTE $0xb2 // vmovups %zmm6, (%r10,%r14,4)
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0xc7 // vaddps (%rdi,%rax,8), %zmm5, %zmm5
+	LONG $0xc0048d4b // leaq (%r8,%r8,8), %rax
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xca // vmovups %zmm5, (%r10,%r9,8)
+	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	LONG $0x485cb162; WORD $0x2458; BYTE $0x0f // vaddps (%rdi,%r9), %zmm4, %zmm4
+	LONG $0x2cc86b4d // imulq $0x2c, %r8, %r9
+	LONG $0x05e0c149 // shlq $0x5, %r8
+	LONG $0x487c9162; WORD $0x2411; BYTE $0x22 // vmovups %zmm4, (%r10,%r12)
+	LONG $0x2ce36b4d // imulq $0x2c, %r11, %r12
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0x07 // vaddps (%rdi,%r8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x1a // vmovups %zmm3, (%r10,%r11)
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x87 // vaddps (%rdi,%rax,4), %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0xba // vmovups %zmm2, (%r10,%r15,4)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0xdf // vaddps (%rdi,%rbx,8), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xf2 // vmovups %zmm1, (%r10,%r14,8)
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x487cb162; WORD $0x0458; BYTE $0x0f // vaddps (%rdi,%r9), %zmm0, %zmm0
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x22 // vmovups %zmm0, (%r10,%r12)
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	LONG $0xfffc12e9; BYTE $0xff // jmp 0x1bb9 <strip+0x1bb9>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x36eb // jmp 0x1ff1 <strip+0x1ff1>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	QUAD $0x000000a024840348 // addq 0xa0(%rsp), %rax
-	LONG $0xf8518d48 // leaq -0x8(%rcx), %rdx
-	LONG $0x20c48349 // addq $0x20, %r12
-	LONG $0x24048948 // movq %rax, (%rsp)
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	QUAD $0x0000008024840348 // addq 0x80(%rsp), %rax
+	LONG $0xf8598d4c // leaq -0x8(%rcx), %r11
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
 	LONG $0x0ff98348 // cmpq $0xf, %rcx
-	LONG $0xf0b48e0f; WORD $0xffff // jle 0x1363 <strip+0x1363>
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
-	LONG $0x244c8d49; BYTE $0x0c // leaq 0xc(%r12), %rcx
-	LONG $0x24548d49; BYTE $0x18 // leaq 0x18(%r12), %rdx
-	LONG $0x0001b841; WORD $0x0000 // movl $0x1, %r8d
-	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
-	WORD $0xa77e // jle 0x2280 <strip+0x2280>
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0x24748b4c; BYTE $0x70 // movq 0x70(%rsp), %r14
-	LONG $0x243c8b4c // movq (%rsp), %r15
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	QUAD $0x0000000085348d4a // leaq (,%r8,4), %rsi
-	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
-	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
-	LONG $0xc1940f41 // sete %r9b
-	LONG $0x03e0c149 // shlq $0x3, %r8
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
-	LONG $0x24448b4c; BYTE $0x18 // movq 0x18(%rsp), %r8
-	LONG $0x000089e9; BYTE $0x00 // jmp 0x23a2 <strip+0x23a2>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0xf1758e0f; WORD $0xffff // jle 0x1166 <strip+0x1166>
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	WORD $0xba7e // jle 0x1fc0 <strip+0x1fc0>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x00007de9; BYTE $0x00 // jmp 0x20a7 <strip+0x20a7>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x497cd162; WORD $0x3a11 // vmovups %zmm7, (%r10) {%k1}
+	LONG $0x497c9162; WORD $0x3411; BYTE $0x9a // vmovups %zmm6, (%r10,%r11,4) {%k1}
+	LONG $0x497c9162; WORD $0x2c11; BYTE $0xda // vmovups %zmm5, (%r10,%r11,8) {%k1}
+	LONG $0x497c9162; WORD $0x2411; BYTE $0x8a // vmovups %zmm4, (%r10,%r9,4) {%k1}
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x02 // vmovups %zmm3, (%r10,%rax) {%k1}
+	LONG $0x9b048d4b // leaq (%r11,%r11,4), %rax
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%r10,%rax,4) {%k1}
+	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
+	LONG $0x497c9162; WORD $0x0c11; BYTE $0xca // vmovups %zmm1, (%r10,%r9,8) {%k1}
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x02 // vmovups %zmm0, (%r10,%rax) {%k1}
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xa0468d48 // leaq -0x60(%rsi), %rax
+	LONG $0x00c28148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdx
+	LONG $0x000010bf; BYTE $0x00 // movl $0x10, %edi
+	WORD $0xdb31 // xorl %ebx, %ebx
 	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
-	LONG $0x497c9162; WORD $0x3411; BYTE $0xac // vmovups %zmm6, (%r12,%r13,4) {%k1}
-	LONG $0x497c9162; WORD $0x2c11; BYTE $0xec // vmovups %zmm5, (%r12,%r13,8) {%k1}
-	LONG $0x497cd162; WORD $0x2411; BYTE $0xb4 // vmovups %zmm4, (%r12,%rsi,4) {%k1}
-	LONG $0x497c9162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%r8) {%k1}
-	LONG $0xad448d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r8
-	LONG $0x497c9162; WORD $0x1411; BYTE $0x84 // vmovups %zmm2, (%r12,%r8,4) {%k1}
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0xf4 // vmovups %zmm1, (%r12,%rsi,8) {%k1}
-	LONG $0xed748d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rsi
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	WORD $0x014c; BYTE $0xee // addq %r13, %rsi
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x34 // vmovups %zmm0, (%r12,%rsi) {%k1}
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
-	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
-	LONG $0xa0738d49 // leaq -0x60(%r11), %rsi
-	LONG $0x00c68149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r14
-	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	LONG $0x60fb8349 // cmpq $0x60, %r11
-	LONG $0xfede8e0f; WORD $0xffff // jle 0x2280 <strip+0x2280>
-	LONG $0x244c8944; BYTE $0x20 // movl %r9d, 0x20(%rsp)
-	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
-	LONG $0x244c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r9
 	LONG $0x60fe8348 // cmpq $0x60, %rsi
-	LONG $0x0060bc41; WORD $0x0000 // movl $0x60, %r12d
-	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
-	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0xff198e0f; WORD $0xffff // jle 0x1fc0 <strip+0x1fc0>
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -13320,333 +13166,314 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x2474894c; BYTE $0x10 // movq %r14, 0x10(%rsp)
-	LONG $0xe6420f4c // cmovbq %rsi, %r12
-	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	LONG $0x1a2c8d4e // leaq (%rdx,%r11), %r13
-	LONG $0x09348d4a // leaq (%rcx,%r9), %rsi
-	LONG $0x08148d4e // leaq (%rax,%r9), %r10
-	LONG $0x19048d4e // leaq (%rcx,%r11), %r8
-	LONG $0x180c8d4e // leaq (%rax,%r11), %r9
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487c5162; WORD $0x0610 // vmovups (%r14), %zmm8
-	LONG $0x80ee8349 // subq $-0x80, %r14
-	WORD $0xff49; BYTE $0xcc // decq %r12
-	LONG $0x583df262; WORD $0x3cb8; BYTE $0x18 // vfmadd231ps (%rax,%rbx){1to16}, %zmm8, %zmm7
-	LONG $0x583dd262; WORD $0x34b8; BYTE $0x19 // vfmadd231ps (%r9,%rbx){1to16}, %zmm8, %zmm6
-	LONG $0x583dd262; WORD $0x2cb8; BYTE $0x1a // vfmadd231ps (%r10,%rbx){1to16}, %zmm8, %zmm5
-	LONG $0x583df262; WORD $0x24b8; BYTE $0x19 // vfmadd231ps (%rcx,%rbx){1to16}, %zmm8, %zmm4
-	LONG $0x583dd262; WORD $0x1cb8; BYTE $0x18 // vfmadd231ps (%r8,%rbx){1to16}, %zmm8, %zmm3
-	LONG $0x583df262; WORD $0x14b8; BYTE $0x1e // vfmadd231ps (%rsi,%rbx){1to16}, %zmm8, %zmm2
-	LONG $0x583df262; WORD $0x0cb8; BYTE $0x1a // vfmadd231ps (%rdx,%rbx){1to16}, %zmm8, %zmm1
-	QUAD $0x001d44b8583dd262 // vfmadd231ps (%r13,%rbx){1to16}, %zmm8, %zmm0
-	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	WORD $0xb177 // ja 0x2410 <strip+0x2410>
-	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
-	LONG $0x24248b4c // movq (%rsp), %r12
-	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
-	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
-	LONG $0x61fb8349 // cmpq $0x61, %r11
-	LONG $0xe64d0f4c // cmovgeq %rsi, %r12
-	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
-	LONG $0xee4d0f4c // cmovgeq %rsi, %r13
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	WORD $0x7275 // jne 0x2500 <strip+0x2500>
-	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
-	LONG $0x24748b4c; BYTE $0x10 // movq 0x10(%rsp), %r14
-	LONG $0x0162840f; WORD $0x0000 // je 0x2600 <strip+0x2600>
-	LONG $0x6d748d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rsi
-	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
-	LONG $0x487c9162; WORD $0x3411; BYTE $0xac // vmovups %zmm6, (%r12,%r13,4)
-	LONG $0x487c9162; WORD $0x2c11; BYTE $0xec // vmovups %zmm5, (%r12,%r13,8)
-	LONG $0x487cd162; WORD $0x2411; BYTE $0xb4 // vmovups %zmm4, (%r12,%rsi,4)
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%r8)
-	LONG $0xad448d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r8
-	LONG $0x487c9162; WORD $0x1411; BYTE $0x84 // vmovups %zmm2, (%r12,%r8,4)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xf4 // vmovups %zmm1, (%r12,%rsi,8)
-	LONG $0xed748d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rsi
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	WORD $0x014c; BYTE $0xee // addq %r13, %rsi
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x34 // vmovups %zmm0, (%r12,%rsi)
-	LONG $0xfffe78e9; BYTE $0xff // jmp 0x2370 <strip+0x2370>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
-	LONG $0x24748b4c; BYTE $0x10 // movq 0x10(%rsp), %r14
-	LONG $0x6d748d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rsi
-	LONG $0xfe0b850f; WORD $0xffff // jne 0x2320 <strip+0x2320>
-	LONG $0xc97c5162; WORD $0x0710 // vmovups (%r15), %zmm8 {%k1} {z}
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
-	WORD $0x894d; BYTE $0xea // movq %r13, %r10
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	LONG $0x49048d4f // leaq (%r9,%r9,2), %r8
-	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
-	LONG $0xc97c9162; WORD $0x3c10; BYTE $0x8f // vmovups (%r15,%r9,4), %zmm7 {%k1} {z}
-	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	LONG $0x497c9162; WORD $0x3411; BYTE $0xac // vmovups %zmm6, (%r12,%r13,4) {%k1}
-	LONG $0xc97c9162; WORD $0x3410; BYTE $0xcf // vmovups (%r15,%r9,8), %zmm6 {%k1} {z}
-	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
-	LONG $0x497c9162; WORD $0x2c11; BYTE $0xec // vmovups %zmm5, (%r12,%r13,8) {%k1}
-	LONG $0xc97c9162; WORD $0x2c10; BYTE $0x87 // vmovups (%r15,%r8,4), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	LONG $0x497cd162; WORD $0x2411; BYTE $0xb4 // vmovups %zmm4, (%r12,%rsi,4) {%k1}
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x37 // vmovups (%r15,%rsi), %zmm4 {%k1} {z}
-	LONG $0x89348d4b // leaq (%r9,%r9,4), %rsi
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	LONG $0x497c9162; WORD $0x1c11; BYTE $0x14 // vmovups %zmm3, (%r12,%r10) {%k1}
-	LONG $0xad548d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r10
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0xb7 // vmovups (%r15,%rsi,4), %zmm3 {%k1} {z}
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497c9162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%r10,4) {%k1}
-	LONG $0xc97c9162; WORD $0x1410; BYTE $0xc7 // vmovups (%r15,%r8,8), %zmm2 {%k1} {z}
-	LONG $0xc9048d4f // leaq (%r9,%r9,8), %r8
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0xf4 // vmovups %zmm1, (%r12,%rsi,8) {%k1}
-	LONG $0x40348d4b // leaq (%r8,%r8,2), %rsi
-	LONG $0xed448d4f; BYTE $0x00 // leaq (%r13,%r13,8), %r8
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
-	LONG $0x40048d4f // leaq (%r8,%r8,2), %r8
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x37 // vmovups (%r15,%rsi), %zmm1 {%k1} {z}
-	WORD $0x014d; BYTE $0xe8 // addq %r13, %r8
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497c9162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%r8) {%k1}
-	LONG $0xfffd76e9; BYTE $0xff // jmp 0x2370 <strip+0x2370>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4844d162; WORD $0x3f58 // vaddps (%r15), %zmm7, %zmm7
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	LONG $0x6d448d4f; BYTE $0x00 // leaq (%r13,%r13,2), %r8
-	WORD $0x894d; BYTE $0xea // movq %r13, %r10
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	LONG $0x49348d4b // leaq (%r9,%r9,2), %rsi
-	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
-	LONG $0x484c9162; WORD $0x3458; BYTE $0x8f // vaddps (%r15,%r9,4), %zmm6, %zmm6
-	LONG $0x487c9162; WORD $0x3411; BYTE $0xac // vmovups %zmm6, (%r12,%r13,4)
-	LONG $0x48549162; WORD $0x2c58; BYTE $0xcf // vaddps (%r15,%r9,8), %zmm5, %zmm5
-	LONG $0x487c9162; WORD $0x2c11; BYTE $0xec // vmovups %zmm5, (%r12,%r13,8)
-	LONG $0x485cd162; WORD $0x2458; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm4, %zmm4
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	LONG $0x487c9162; WORD $0x2411; BYTE $0x84 // vmovups %zmm4, (%r12,%r8,4)
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x37 // vaddps (%r15,%rsi), %zmm3, %zmm3
-	LONG $0x89348d4b // leaq (%r9,%r9,4), %rsi
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x14 // vmovups %zmm3, (%r12,%r10)
-	LONG $0xad548d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r10
-	LONG $0x486cd162; WORD $0x1458; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm2, %zmm2
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0x487c9162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%r10,4)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xf7 // vaddps (%r15,%rsi,8), %zmm1, %zmm1
-	LONG $0xc9348d4b // leaq (%r9,%r9,8), %rsi
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xc4 // vmovups %zmm1, (%r12,%r8,8)
-	LONG $0xed448d4f; BYTE $0x00 // leaq (%r13,%r13,8), %r8
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x37 // vaddps (%r15,%rsi), %zmm0, %zmm0
-	LONG $0x40048d4f // leaq (%r8,%r8,2), %r8
-	WORD $0x014d; BYTE $0xe8 // addq %r13, %r8
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%r8)
-	LONG $0xfffcb6e9; BYTE $0xff // jmp 0x2370 <strip+0x2370>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x32eb // jmp 0x26fa <strip+0x26fa>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
-	LONG $0x10c48349 // addq $0x10, %r12
-	QUAD $0x000000b0248c0348 // addq 0xb0(%rsp), %rcx
-	LONG $0xfc508d48 // leaq -0x4(%rax), %rdx
-	LONG $0x240c8948 // movq %rcx, (%rsp)
-	LONG $0x07f88348 // cmpq $0x7, %rax
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	LONG $0xf0498e0f; WORD $0xffff // jle 0x1743 <strip+0x1743>
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	LONG $0x244c8d49; BYTE $0x0c // leaq 0xc(%r12), %rcx
-	LONG $0x000001be; BYTE $0x00 // movl $0x1, %esi
-	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
-	WORD $0xb77e // jle 0x26d0 <strip+0x26d0>
-	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
-	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
-	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
-	LONG $0x241c8b4c // movq (%rsp), %r11
-	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
-	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
-	WORD $0x940f; BYTE $0xc3 // sete %bl
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0x4aeb // jmp 0x2789 <strip+0x2789>
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	LONG $0xce420f4c // cmovbq %rsi, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487c5162; WORD $0x0210 // vmovups (%r10), %zmm8
+	LONG $0x80ea8349 // subq $-0x80, %r10
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x583df262; WORD $0x39b8 // vfmadd231ps (%rcx){1to16}, %zmm8, %zmm7
+	LONG $0x583df262; WORD $0x71b8; BYTE $0x01 // vfmadd231ps 0x4(%rcx){1to16}, %zmm8, %zmm6
+	LONG $0x583df262; WORD $0x69b8; BYTE $0x02 // vfmadd231ps 0x8(%rcx){1to16}, %zmm8, %zmm5
+	LONG $0x583df262; WORD $0x61b8; BYTE $0x03 // vfmadd231ps 0xc(%rcx){1to16}, %zmm8, %zmm4
+	LONG $0x583df262; WORD $0x59b8; BYTE $0x04 // vfmadd231ps 0x10(%rcx){1to16}, %zmm8, %zmm3
+	LONG $0x583df262; WORD $0x51b8; BYTE $0x05 // vfmadd231ps 0x14(%rcx){1to16}, %zmm8, %zmm2
+	LONG $0x583df262; WORD $0x49b8; BYTE $0x06 // vfmadd231ps 0x18(%rcx){1to16}, %zmm8, %zmm1
+	LONG $0x583df262; WORD $0x41b8; BYTE $0x07 // vfmadd231ps 0x1c(%rcx){1to16}, %zmm8, %zmm0
+	LONG $0x30c18348 // addq $0x30, %rcx
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xb277 // ja 0x20e0 <strip+0x20e0>
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0xdc4d0f4d // cmovgeq %r12, %r11
+	LONG $0xd54d0f4d // cmovgeq %r13, %r10
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	WORD $0x6075 // jne 0x21b0 <strip+0x21b0>
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0x0147840f; WORD $0x0000 // je 0x22a0 <strip+0x22a0>
+	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	LONG $0x487c9162; WORD $0x3411; BYTE $0x9a // vmovups %zmm6, (%r10,%r11,4)
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xda // vmovups %zmm5, (%r10,%r11,8)
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x82 // vmovups %zmm4, (%r10,%rax,4)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x3a // vmovups %zmm3, (%r10,%rdi)
+	LONG $0x9b3c8d4b // leaq (%r11,%r11,4), %rdi
+	LONG $0x487cd162; WORD $0x1411; BYTE $0xba // vmovups %zmm2, (%r10,%rdi,4)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xc2 // vmovups %zmm1, (%r10,%rax,8)
+	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x02 // vmovups %zmm0, (%r10,%rax)
+	LONG $0xfffed6e9; BYTE $0xff // jmp 0x2085 <strip+0x2085>
 	BYTE $0x90 // nop
-	LONG $0x497cd162; WORD $0x1e11 // vmovups %zmm3, (%r14) {%k1}
-	LONG $0x497c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4) {%k1}
-	LONG $0x497c9162; WORD $0x0c11; BYTE $0xfe // vmovups %zmm1, (%r14,%r15,8) {%k1}
-	LONG $0x497c9162; WORD $0x0411; BYTE $0xa6 // vmovups %zmm0, (%r14,%r12,4) {%k1}
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	LONG $0xa0718d4d // leaq -0x60(%r9), %r14
-	LONG $0x00c08149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r8
-	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
-	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
-	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	LONG $0x60f98349 // cmpq $0x60, %r9
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	LONG $0xff478e0f; WORD $0xffff // jle 0x26d0 <strip+0x26d0>
-	LONG $0x60f98349 // cmpq $0x60, %r9
-	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0xfe73850f; WORD $0xffff // jne 0x2030 <strip+0x2030>
+	LONG $0xc97c5162; WORD $0x0010 // vmovups (%r8), %zmm8 {%k1} {z}
+	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
+	LONG $0x497cd162; WORD $0x3a11 // vmovups %zmm7, (%r10) {%k1}
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0xb8 // vmovups (%r8,%rdi,4), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497c9162; WORD $0x3411; BYTE $0x9a // vmovups %zmm6, (%r10,%r11,4) {%k1}
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0xf8 // vmovups (%r8,%rdi,8), %zmm6 {%k1} {z}
+	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
+	LONG $0x497c9162; WORD $0x2c11; BYTE $0xda // vmovups %zmm5, (%r10,%r11,8) {%k1}
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497c9162; WORD $0x2411; BYTE $0x8a // vmovups %zmm4, (%r10,%r9,4) {%k1}
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm4 {%k1} {z}
+	LONG $0xbf1c8d48 // leaq (%rdi,%rdi,4), %rbx
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497c9162; WORD $0x1c11; BYTE $0x32 // vmovups %zmm3, (%r10,%r14) {%k1}
+	LONG $0x9b348d4f // leaq (%r11,%r11,4), %r14
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x98 // vmovups (%r8,%rbx,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0xb2 // vmovups %zmm2, (%r10,%r14,4) {%k1}
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0xc0 // vmovups (%r8,%rax,8), %zmm2 {%k1} {z}
+	LONG $0xff048d48 // leaq (%rdi,%rdi,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0xdb3c8d4b // leaq (%r11,%r11,8), %rdi
+	LONG $0x7f3c8d48 // leaq (%rdi,%rdi,2), %rdi
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	WORD $0x014c; BYTE $0xdf // addq %r11, %rdi
+	LONG $0x497c9162; WORD $0x0c11; BYTE $0xca // vmovups %zmm1, (%r10,%r9,8) {%k1}
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x00 // vmovups (%r8,%rax), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x3a // vmovups %zmm0, (%r10,%rdi) {%k1}
+	LONG $0xfffde8e9; BYTE $0xff // jmp 0x207d <strip+0x207d>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4844d162; WORD $0x3858 // vaddps (%r8), %zmm7, %zmm7
+	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	LONG $0x484cd162; WORD $0x3458; BYTE $0xb8 // vaddps (%r8,%rdi,4), %zmm6, %zmm6
+	LONG $0x487c9162; WORD $0x3411; BYTE $0x9a // vmovups %zmm6, (%r10,%r11,4)
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xf8 // vaddps (%r8,%rdi,8), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xda // vmovups %zmm5, (%r10,%r11,8)
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x80 // vaddps (%r8,%rax,4), %zmm4, %zmm4
+	LONG $0x487c9162; WORD $0x2411; BYTE $0x8a // vmovups %zmm4, (%r10,%r9,4)
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x18 // vaddps (%r8,%rbx), %zmm3, %zmm3
+	LONG $0xbf1c8d48 // leaq (%rdi,%rdi,4), %rbx
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x32 // vmovups %zmm3, (%r10,%r14)
+	LONG $0x9b348d4f // leaq (%r11,%r11,4), %r14
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x98 // vaddps (%r8,%rbx,4), %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0xb2 // vmovups %zmm2, (%r10,%r14,4)
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xc0 // vaddps (%r8,%rax,8), %zmm1, %zmm1
+	LONG $0xff048d48 // leaq (%rdi,%rdi,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xca // vmovups %zmm1, (%r10,%r9,8)
+	LONG $0xdb0c8d4f // leaq (%r11,%r11,8), %r9
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x00 // vaddps (%r8,%rax), %zmm0, %zmm0
+	LONG $0x493c8d4b // leaq (%r9,%r9,2), %rdi
+	WORD $0x014c; BYTE $0xdf // addq %r11, %rdi
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x3a // vmovups %zmm0, (%r10,%rdi)
+	LONG $0xfffd31e9; BYTE $0xff // jmp 0x2085 <strip+0x2085>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x34eb // jmp 0x239c <strip+0x239c>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xfc538d49 // leaq -0x4(%r11), %rdx
+	QUAD $0x0000009024840348 // addq 0x90(%rsp), %rax
+	LONG $0x10c38348 // addq $0x10, %rbx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x07fb8349 // cmpq $0x7, %r11
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	LONG $0xf1a78e0f; WORD $0xffff // jle 0x1543 <strip+0x1543>
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
+	WORD $0xc47e // jle 0x2370 <strip+0x2370>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0xc2940f41 // sete %r10b
+	WORD $0x4eeb // jmp 0x241c <strip+0x241c>
+	WORD $0x9066 // nop
+	LONG $0x497cd162; WORD $0x1911 // vmovups %zmm3, (%r9) {%k1}
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x99 // vmovups %zmm2, (%r9,%rbx,4) {%k1}
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xd9 // vmovups %zmm1, (%r9,%rbx,8) {%k1}
+	LONG $0x497c9162; WORD $0x0411; BYTE $0xa1 // vmovups %zmm0, (%r9,%r12,4) {%k1}
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xa0468d48 // leaq -0x60(%rsi), %rax
+	LONG $0x00c28148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdx
+	LONG $0x000010bf; BYTE $0x00 // movl $0x10, %edi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0xff548e0f; WORD $0xffff // jle 0x2370 <strip+0x2370>
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0xf1420f4d // cmovbq %r9, %r14
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	LONG $0x487cd162; WORD $0x2710 // vmovups (%r15), %zmm4
-	LONG $0x80ef8349 // subq $-0x80, %r15
-	WORD $0xff49; BYTE $0xce // decq %r14
-	LONG $0x585df262; WORD $0x01b8 // vfmadd231ps (%rcx){1to16}, %zmm4, %zmm0
-	LONG $0x585df262; WORD $0x18b8 // vfmadd231ps (%rax){1to16}, %zmm4, %zmm3
-	LONG $0x585df262; WORD $0x14b8; BYTE $0xb0 // vfmadd231ps (%rax,%rsi,4){1to16}, %zmm4, %zmm2
-	LONG $0x585df262; WORD $0x0cb8; BYTE $0xf0 // vfmadd231ps (%rax,%rsi,8){1to16}, %zmm4, %zmm1
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
-	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
-	LONG $0x01fe8349 // cmpq $0x1, %r14
-	WORD $0xcd77 // ja 0x27b0 <strip+0x27b0>
-	LONG $0x24348b4c // movq (%rsp), %r14
-	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
-	LONG $0x61f98349 // cmpq $0x61, %r9
-	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
-	LONG $0xf54d0f4d // cmovgeq %r13, %r14
-	LONG $0xfc4d0f4d // cmovgeq %r12, %r15
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	WORD $0x3a75 // jne 0x2840 <strip+0x2840>
-	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
-	LONG $0x0091840f; WORD $0x0000 // je 0x28a0 <strip+0x28a0>
-	LONG $0x7f148d4f // leaq (%r15,%r15,2), %r10
-	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
-	LONG $0x487c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4)
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xfe // vmovups %zmm1, (%r14,%r15,8)
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x96 // vmovups %zmm0, (%r14,%r10,4)
-	LONG $0xffff28e9; BYTE $0xff // jmp 0x275b <strip+0x275b>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x7f248d4f // leaq (%r15,%r15,2), %r12
-	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
-	LONG $0xfef3850f; WORD $0xffff // jne 0x2740 <strip+0x2740>
-	LONG $0xc97cd162; WORD $0x2310 // vmovups (%r11), %zmm4 {%k1} {z}
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	LONG $0xce420f4c // cmovbq %rsi, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x487cf162; WORD $0x2310 // vmovups (%rbx), %zmm4
+	LONG $0x80eb8348 // subq $-0x80, %rbx
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x585df262; WORD $0x19b8 // vfmadd231ps (%rcx){1to16}, %zmm4, %zmm3
+	LONG $0x585df262; WORD $0x51b8; BYTE $0x01 // vfmadd231ps 0x4(%rcx){1to16}, %zmm4, %zmm2
+	LONG $0x585df262; WORD $0x49b8; BYTE $0x02 // vfmadd231ps 0x8(%rcx){1to16}, %zmm4, %zmm1
+	LONG $0x585df262; WORD $0x41b8; BYTE $0x03 // vfmadd231ps 0xc(%rcx){1to16}, %zmm4, %zmm0
+	LONG $0x30c18348 // addq $0x30, %rcx
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xce77 // ja 0x2440 <strip+0x2440>
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	QUAD $0x000000c024848d48 // leaq 0xc0(%rsp), %rax
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	LONG $0xdc4d0f49 // cmovgeq %r12, %rbx
+	LONG $0xc84d0f4c // cmovgeq %rax, %r9
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	WORD $0x3c75 // jne 0x24d0 <strip+0x24d0>
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0x0092840f; WORD $0x0000 // je 0x2530 <strip+0x2530>
+	LONG $0x5b048d48 // leaq (%rbx,%rbx,2), %rax
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x99 // vmovups %zmm2, (%r9,%rbx,4)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd9 // vmovups %zmm1, (%r9,%rbx,8)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%r9,%rax,4)
+	LONG $0xffff2fe9; BYTE $0xff // jmp 0x23f1 <strip+0x23f1>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5b248d4c // leaq (%rbx,%rbx,2), %r12
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0xfef2850f; WORD $0xffff // jne 0x23d0 <strip+0x23d0>
+	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
+	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
 	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	LONG $0x497cd162; WORD $0x1e11 // vmovups %zmm3, (%r14) {%k1}
-	LONG $0xc97c9162; WORD $0x1c10; BYTE $0x93 // vmovups (%r11,%r10,4), %zmm3 {%k1} {z}
+	LONG $0x497cd162; WORD $0x1911 // vmovups %zmm3, (%r9) {%k1}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0xb8 // vmovups (%r8,%rdi,4), %zmm3 {%k1} {z}
 	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4) {%k1}
-	LONG $0xc97c9162; WORD $0x1410; BYTE $0xd3 // vmovups (%r11,%r10,8), %zmm2 {%k1} {z}
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x99 // vmovups %zmm2, (%r9,%rbx,4) {%k1}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0xf8 // vmovups (%r8,%rdi,8), %zmm2 {%k1} {z}
 	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497c9162; WORD $0x0c11; BYTE $0xfe // vmovups %zmm1, (%r14,%r15,8) {%k1}
-	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x93 // vmovups (%r11,%r10,4), %zmm1 {%k1} {z}
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xd9 // vmovups %zmm1, (%r9,%rbx,8) {%k1}
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0xfffeb7e9; BYTE $0xff // jmp 0x2754 <strip+0x2754>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x4864d162; WORD $0x1b58 // vaddps (%r11), %zmm3, %zmm3
-	LONG $0x7f1c8d4b // leaq (%r15,%r15,2), %rbx
-	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
-	LONG $0x486c9162; WORD $0x1458; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm2, %zmm2
-	LONG $0x487c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4)
-	LONG $0x48749162; WORD $0x0c58; BYTE $0xd3 // vaddps (%r11,%r10,8), %zmm1, %zmm1
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xfe // vmovups %zmm1, (%r14,%r15,8)
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x9e // vmovups %zmm0, (%r14,%rbx,4)
-	LONG $0xfffe78e9; BYTE $0xff // jmp 0x275b <strip+0x275b>
+	LONG $0xfffeb6e9; BYTE $0xff // jmp 0x23e4 <strip+0x23e4>
+	WORD $0x9066 // nop
+	LONG $0x4864d162; WORD $0x1858 // vaddps (%r8), %zmm3, %zmm3
+	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x486cd162; WORD $0x1458; BYTE $0xb8 // vaddps (%r8,%rdi,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x99 // vmovups %zmm2, (%r9,%rbx,4)
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xf8 // vaddps (%r8,%rdi,8), %zmm1, %zmm1
+	LONG $0x5b3c8d48 // leaq (%rbx,%rbx,2), %rdi
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd9 // vmovups %zmm1, (%r9,%rbx,8)
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x80 // vaddps (%r8,%rax,4), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0xb9 // vmovups %zmm0, (%r9,%rdi,4)
+	LONG $0xfffe7ee9; BYTE $0xff // jmp 0x23f1 <strip+0x23f1>
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x2deb // jmp 0x2925 <strip+0x2925>
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	WORD $0x31eb // jmp 0x25b9 <strip+0x25b9>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0xfe508d48 // leaq -0x2(%rax), %rdx
-	LONG $0x08c48349 // addq $0x8, %r12
-	QUAD $0x00000098248c0348 // addq 0x98(%rsp), %rcx
-	LONG $0x240c8948 // movq %rcx, (%rsp)
-	LONG $0x03f88348 // cmpq $0x3, %rax
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	LONG $0xf0ae8e0f; WORD $0xffff // jle 0x19d3 <strip+0x19d3>
-	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
-	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
-	LONG $0x00000cbe; BYTE $0x00 // movl $0xc, %esi
-	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
-	WORD $0xc67e // jle 0x2900 <strip+0x2900>
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
-	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
-	LONG $0x241c8b4c // movq (%rsp), %r11
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
-	LONG $0xc2940f41 // sete %r10b
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x40eb // jmp 0x29a1 <strip+0x29a1>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x497cf162; WORD $0x0b11 // vmovups %zmm1, (%rbx) {%k1}
-	LONG $0x497cb162; WORD $0x0411; BYTE $0xb3 // vmovups %zmm0, (%rbx,%r14,4) {%k1}
-	LONG $0xa0588d49 // leaq -0x60(%r8), %rbx
-	LONG $0x00c78148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdi
-	LONG $0x0010b941; WORD $0x0000 // movl $0x10, %r9d
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	LONG $0x60f88349 // cmpq $0x60, %r8
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0xff5f8e0f; WORD $0xffff // jle 0x2900 <strip+0x2900>
-	LONG $0x60f88349 // cmpq $0x60, %r8
-	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xfe728d48 // leaq -0x2(%rdx), %rsi
+	LONG $0x24440348; BYTE $0x78 // addq 0x78(%rsp), %rax
+	LONG $0x08c38348 // addq $0x8, %rbx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x03fa8348 // cmpq $0x3, %rdx
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0xf21a8e0f; WORD $0xffff // jle 0x17d3 <strip+0x17d3>
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
+	WORD $0xc77e // jle 0x2590 <strip+0x2590>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0xc3940f41 // sete %r11b
+	WORD $0x3eeb // jmp 0x2629 <strip+0x2629>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x497cd162; WORD $0x0911 // vmovups %zmm1, (%r9) {%k1}
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x99 // vmovups %zmm0, (%r9,%rbx,4) {%k1}
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xa0478d48 // leaq -0x60(%rdi), %rax
+	LONG $0x00c68148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rsi
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0xff678e0f; WORD $0xffff // jle 0x2590 <strip+0x2590>
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
-	LONG $0xd8420f49 // cmovbq %r8, %rbx
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x487cd162; WORD $0x1610 // vmovups (%r14), %zmm2
-	LONG $0x80ee8349 // subq $-0x80, %r14
-	WORD $0xff48; BYTE $0xcb // decq %rbx
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	LONG $0xcf420f4c // cmovbq %rdi, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x1310 // vmovups (%rbx), %zmm2
+	LONG $0x80eb8348 // subq $-0x80, %rbx
+	WORD $0xff49; BYTE $0xc9 // decq %r9
 	LONG $0x586df262; WORD $0x09b8 // vfmadd231ps (%rcx){1to16}, %zmm2, %zmm1
-	LONG $0x586df262; WORD $0x04b8; BYTE $0x91 // vfmadd231ps (%rcx,%rdx,4){1to16}, %zmm2, %zmm0
-	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
-	LONG $0x01fb8348 // cmpq $0x1, %rbx
-	WORD $0xdd77 // ja 0x29c0 <strip+0x29c0>
-	LONG $0x241c8b48 // movq (%rsp), %rbx
-	LONG $0x24748b4c; BYTE $0x18 // movq 0x18(%rsp), %r14
-	LONG $0x61f88349 // cmpq $0x61, %r8
-	LONG $0x0010bf41; WORD $0x0000 // movl $0x10, %r15d
-	LONG $0xdd4d0f49 // cmovgeq %r13, %rbx
-	LONG $0xf74d0f4d // cmovgeq %r15, %r14
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	WORD $0x1a75 // jne 0x2a20 <strip+0x2a20>
-	LONG $0x01c2f641 // testb $0x1, %r10b
-	WORD $0x4474 // je 0x2a50 <strip+0x2a50>
-	LONG $0x487cf162; WORD $0x0b11 // vmovups %zmm1, (%rbx)
-	LONG $0x487cb162; WORD $0x0411; BYTE $0xb3 // vmovups %zmm0, (%rbx,%r14,4)
-	LONG $0xffff5fe9; BYTE $0xff // jmp 0x297d <strip+0x297d>
+	LONG $0x586df262; WORD $0x41b8; BYTE $0x01 // vfmadd231ps 0x4(%rcx){1to16}, %zmm2, %zmm0
+	LONG $0x30c18348 // addq $0x30, %rcx
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xdc77 // ja 0x2650 <strip+0x2650>
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024848d48 // leaq 0xc0(%rsp), %rax
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	LONG $0xdc4d0f49 // cmovgeq %r12, %rbx
+	LONG $0xc84d0f4c // cmovgeq %rax, %r9
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	WORD $0x1a75 // jne 0x26b0 <strip+0x26b0>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x4474 // je 0x26e0 <strip+0x26e0>
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x99 // vmovups %zmm0, (%r9,%rbx,4)
+	LONG $0xffff4fe9; BYTE $0xff // jmp 0x25fd <strip+0x25fd>
 	WORD $0x9066 // nop
-	LONG $0x01c2f641 // testb $0x1, %r10b
-	LONG $0xff46850f; WORD $0xffff // jne 0x2970 <strip+0x2970>
-	LONG $0xc97cd162; WORD $0x1310 // vmovups (%r11), %zmm2 {%k1} {z}
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xff36850f; WORD $0xffff // jne 0x25f0 <strip+0x25f0>
+	LONG $0xc97cd162; WORD $0x1210 // vmovups (%r10), %zmm2 {%k1} {z}
 	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cf162; WORD $0x0b11 // vmovups %zmm1, (%rbx) {%k1}
-	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x8b // vmovups (%r11,%r9,4), %zmm1 {%k1} {z}
+	LONG $0x497cd162; WORD $0x0911 // vmovups %zmm1, (%r9) {%k1}
+	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0xffff28e9; BYTE $0xff // jmp 0x2976 <strip+0x2976>
+	LONG $0xffff18e9; BYTE $0xff // jmp 0x25f6 <strip+0x25f6>
 	WORD $0x9066 // nop
-	LONG $0x4874d162; WORD $0x0b58 // vaddps (%r11), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0b11 // vmovups %zmm1, (%rbx)
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x8b // vaddps (%r11,%r9,4), %zmm0, %zmm0
-	LONG $0x487cb162; WORD $0x0411; BYTE $0xb3 // vmovups %zmm0, (%rbx,%r14,4)
-	LONG $0xffff0ee9; BYTE $0xff // jmp 0x297d <strip+0x297d>
+	LONG $0x4874d162; WORD $0x0a58 // vaddps (%r10), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x99 // vmovups %zmm0, (%r9,%rbx,4)
+	LONG $0xfffefee9; BYTE $0xff // jmp 0x25fd <strip+0x25fd>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -13657,38 +13484,37 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	WORD $0x8b48; BYTE $0x3f // movq (%rdi), %rdi
-	QUAD $0x0000110c24948d48 // leaq 0x110c(%rsp), %rdx
 	LONG $0x760c8d48 // leaq (%rsi,%rsi,2), %rcx
 	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
 	LONG $0x04e1c149 // shlq $0x4, %r9
+	QUAD $0x000010cc24948d48 // leaq 0x10cc(%rsp), %rdx
 	LONG $0x0004bf41; WORD $0x0000 // movl $0x4, %r15d
-	QUAD $0x00001100249c8d48 // leaq 0x1100(%rsp), %rbx
-	LONG $0x2474894c; BYTE $0x40 // movq %r14, 0x40(%rsp)
-	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
-	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
-	LONG $0x244c894c; BYTE $0x20 // movq %r9, 0x20(%rsp)
+	QUAD $0x000010c0249c8d48 // leaq 0x10c0(%rsp), %rbx
+	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
+	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
 	LONG $0x8f048d4c // leaq (%rdi,%rcx,4), %r8
 	LONG $0xf7148d4c // leaq (%rdi,%rsi,8), %r10
 	LONG $0xb71c8d4c // leaq (%rdi,%rsi,4), %r11
-	WORD $0x3beb // jmp 0x2b02 <strip+0x2b02>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x24448348; WORD $0x1010 // addq $0x10, 0x10(%rsp)
-	LONG $0x24748b4c; BYTE $0x40 // movq 0x40(%rsp), %r14
-	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	WORD $0x40eb // jmp 0x2792 <strip+0x2792>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x24448348; WORD $0x1028 // addq $0x10, 0x28(%rsp)
+	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
+	LONG $0x24748b4c; BYTE $0x30 // movq 0x30(%rsp), %r14
 	LONG $0x047e8d4c // leaq 0x4(%rsi), %r15
 	LONG $0x10c38348 // addq $0x10, %rbx
 	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
 	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
 	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
 	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
-	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
-	LONG $0xd5c08f0f; WORD $0xffff // jg 0xc2 <strip+0xc2>
+	WORD $0x394d; BYTE $0xe7 // cmpq %r12, %r15
+	LONG $0xd91c8f0f; WORD $0xffff // jg 0xae <strip+0xae>
 	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
-	LONG $0x04fa8348 // cmpq $0x4, %rdx
-	WORD $0x057d // jge 0x2b10 <strip+0x2b10>
+	LONG $0x04fe8349 // cmpq $0x4, %r14
+	WORD $0x057d // jge 0x27a0 <strip+0x27a0>
 	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x78eb // jmp 0x2b88 <strip+0x2b88>
+	WORD $0x78eb // jmp 0x2818 <strip+0x2818>
 	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
 	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
@@ -13711,12 +13537,12 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x2978c1c4; WORD $0x605f // vmovaps %xmm3, 0x60(%r15)
 	QUAD $0x000090872978c1c4; BYTE $0x00 // vmovaps %xmm0, 0x90(%r15)
 	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
 	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	WORD $0x987e // jle 0x2b20 <strip+0x2b20>
-	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	WORD $0x987e // jle 0x27b0 <strip+0x27b0>
+	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
 	WORD $0x294d; BYTE $0xcf // subq %r9, %r15
-	LONG $0xff3c8e0f; WORD $0xffff // jle 0x2ad0 <strip+0x2ad0>
+	LONG $0xff3c8e0f; WORD $0xffff // jle 0x2760 <strip+0x2760>
 	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
 	LONG $0x8b248d4f // leaq (%r11,%r9,4), %r12
 	LONG $0x8f2c8d4e // leaq (%rdi,%r9,4), %r13
@@ -13724,7 +13550,7 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x880c8d4f // leaq (%r8,%r9,4), %r9
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x24540348; BYTE $0x10 // addq 0x10(%rsp), %rdx
+	LONG $0x24540348; BYTE $0x28 // addq 0x28(%rsp), %rdx
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x107a81c4; WORD $0xb544; BYTE $0x00 // vmovss (%r13,%r14,4), %xmm0
 	LONG $0x4211fac5; BYTE $0xf4 // vmovss %xmm0, -0xc(%rdx)
@@ -13737,8 +13563,8 @@ TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
 	LONG $0x30c28348 // addq $0x30, %rdx
 	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
-	WORD $0xc875 // jne 0x2bc0 <strip+0x2bc0>
-	LONG $0xfffed3e9; BYTE $0xff // jmp 0x2ad0 <strip+0x2ad0>
+	WORD $0xc875 // jne 0x2850 <strip+0x2850>
+	LONG $0xfffed3e9; BYTE $0xff // jmp 0x2760 <strip+0x2760>
 	MOVQ R12, SP
 	RET
 

@@ -23,9 +23,23 @@ struct gemm {
 #define POINTERS ((16 + STEP - 1) / STEP)
 
 // products sums k products of mr rows of nv vectors: of the rows that begin at, with the strides arow and acol, and of b,
-// which is copied to keep, if there is one.
-INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, const int mr, const int nv, word arow, word acol, word brow, word k, float *keep) {
+// which is copied to keep, if there is one. Where elements of a column lie side by side, the next column's do so side floats
+// on; 0 if they do not.
+INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, const int mr, const int nv, const int side, word arow, word acol, word brow, word k, float *keep) {
 	EACH(i, mr) EACH(j, nv) acc[i][j] = 0;
+	if (VL > 4 && side) {
+		const float *a = at[0];
+		TWICE for (; k > 0; k--, a += side, b += brow) {
+			vec y[4];
+			EACH(j, nv) y[j] = LOAD(vec, b + j * VL);
+			EACH(i, mr) {
+				vec x = (vec)(a[i]);
+				EACH(j, nv) acc[i][j] = FMA(x, y[j], acc[i][j]);
+			}
+		}
+		at[0] = a;
+		return;
+	}
 #if VL == 4
 	if (arow == 1 && mr % 4 == 0) { // four rows in one vector: multiplied by lane
 		const float *a = at[0];
@@ -72,7 +86,7 @@ INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, 
 
 // tile is mr rows of nv vectors, the last of which has edge columns. b is packed, or has whole vectors and is packed into
 // keep, if there is one. Between the chains the sums lie on the stack: the rows of c may be pages apart.
-INLINE void tile(const float *a, word arow, word acol, const float *b, word brow, float *c, const word crow, const int mr, const int nv, word edge, word k, word add, float *keep) {
+INLINE void tile(const float *a, word arow, word acol, const float *b, word brow, float *c, const word crow, const int mr, const int nv, const int side, word edge, word k, word add, float *keep) {
 	vec acc[16][4];
 	float sums[16 * NVMAX * VL] __attribute__((aligned(64)));
 	const float *at[POINTERS], *from = c;
@@ -84,7 +98,7 @@ INLINE void tile(const float *a, word arow, word acol, const float *b, word brow
 	HIDE(arow);
 	HIDE(acol);
 	ROLLED for (; k > 0; k -= CHAIN, b += CHAIN * brow, add = 1, from = sums, fromrow = nv * VL) {
-		products(acc, at, b, mr, nv, arow, acol, brow, k < CHAIN ? k : CHAIN, keep);
+		products(acc, at, b, mr, nv, side, arow, acol, brow, k < CHAIN ? k : CHAIN, keep);
 		if (keep) keep += CHAIN * nv * VL;
 		float *to = k > CHAIN ? sums : c;
 		const word torow = k > CHAIN ? nv * VL : crow;
@@ -118,7 +132,7 @@ INLINE void panel(const struct gemm *g, const int nv, const int mr) {
 		if (VL == 4 || edge < VL || m < mr) {
 			pack(packed, g, nv, edge);
 		} else { // while the first tile is computed
-			tile(a, g->arow, g->acol, b, brow, c, g->crow, mr, nv, edge, g->k, g->add, packed);
+			tile(a, g->arow, g->acol, b, brow, c, g->crow, mr, nv, 0, edge, g->k, g->add, packed);
 			m -= mr;
 			a += mr * g->arow;
 			c += mr * g->crow;
@@ -128,7 +142,7 @@ INLINE void panel(const struct gemm *g, const int nv, const int mr) {
 	}
 #define TILES(rows) \
 	for (; m >= rows; m -= rows, a += rows * g->arow, c += rows * g->crow) \
-		tile(a, g->arow, g->acol, b, brow, c, g->crow, rows, nv, edge, g->k, g->add, 0);
+		tile(a, g->arow, g->acol, b, brow, c, g->crow, rows, nv, 0, edge, g->k, g->add, 0);
 	TILES(mr)
 	if (mr > 8) { TILES(8) }
 	if (mr > 4) { TILES(4) }
@@ -229,8 +243,8 @@ void strip(const struct strip *g) {
 		float *row = c;
 #define STRIPS(rows) \
 	ROLLED for (; m >= rows; m -= rows, a += rows, row += rows * crow) { \
-		if (n > VL) tile(a, 1, STRIP, b, WIDE * VL, row, crow, rows, WIDE, n < WIDE * VL ? n - VL : VL, k, g->add, 0); \
-		else tile(a, 1, STRIP, b, WIDE * VL, row, crow, rows, 1, n, k, g->add, 0); \
+		if (n > VL) tile(a, 1, STRIP, b, WIDE * VL, row, crow, rows, WIDE, STRIP, n < WIDE * VL ? n - VL : VL, k, g->add, 0); \
+		else tile(a, 1, STRIP, b, WIDE * VL, row, crow, rows, 1, STRIP, n, k, g->add, 0); \
 	}
 		STRIPS(STRIPMR)
 		if (VL != 8) { STRIPS(8) }

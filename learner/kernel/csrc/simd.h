@@ -22,6 +22,7 @@ typedef long word;
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define ROLLED _Pragma("clang loop unroll(disable) vectorize(disable)")
+#define TWICE _Pragma("clang loop unroll_count(2) vectorize(disable)")
 
 #define LOAD(T, p) (*(const T *)(p))
 #define STORE(T, p, x) (*(T *)(p) = (x))
