@@ -117,18 +117,13 @@ func (s set) multiplyPacked(p *packed, c, a, b Matrix, m, n, k int, add bool) {
 
 // gemmPanel is one call.
 func gemmPanel(s set, c, a, b Matrix, m, n, k int, add bool) {
-	args := panelArgs(c, a, b, m, n, k, add)
-	s.gemm(&args)
-}
-
-func panelArgs(c, a, b Matrix, m, n, k int, add bool) gemmArgs {
 	args := gemmArgs{
 		a: &a.Data[0], b: &b.Data[0], c: &c.Data[0], m: m, n: n, k: k, aRow: a.Row, aCol: a.Col, bRow: b.Row, cRow: c.Row,
 	}
 	if add {
 		args.add = 1
 	}
-	return args
+	s.gemm(&args)
 }
 
 // panelEnd is the column before which a panel ends that begins at from, of n columns: panels are about equally wide.
