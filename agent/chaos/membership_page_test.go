@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
 var update = flag.Bool("update", false, "rewrite what docs/membership.md prints of the record")
@@ -23,12 +20,6 @@ const (
 )
 
 type (
-	// recordedOn is where and when something was measured.
-	recordedOn struct {
-		Machine string `json:"machine"`
-		Commit  string `json:"commit"`
-		Date    string `json:"date"`
-	}
 	// deaths are how long real deaths took to be known to all, of agents that train on every core beside hogs.
 	deaths struct {
 		recordedOn
@@ -59,8 +50,6 @@ type (
 	}
 )
 
-func (o recordedOn) String() string { return fmt.Sprintf("%s, %s, %s", o.Commit, o.Date, o.Machine) }
-
 func readFigures(t *testing.T, path string) (f membershipFigures) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -83,15 +72,8 @@ func keepFigures(t *testing.T, set func(f *membershipFigures, on recordedOn)) {
 	if !strings.HasSuffix(path, ".json") {
 		return
 	}
-	commit, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
-	if err != nil {
-		t.Fatalf("name the commit: %v", err)
-	}
 	f := readFigures(t, path)
-	set(&f, recordedOn{
-		Machine: fmt.Sprintf("%d CPUs, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version()),
-		Commit:  strings.TrimSpace(string(commit)), Date: time.Now().UTC().Format(time.RFC3339),
-	})
+	set(&f, here())
 	text, err := json.MarshalIndent(f, "", " ")
 	if err == nil {
 		err = os.WriteFile(path, append(text, '\n'), 0o644)

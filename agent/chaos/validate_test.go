@@ -54,10 +54,8 @@ func (c comparison) off() float64 { return c.Predicted/c.Measured - 1 }
 
 // validation is what the record holds.
 type validation struct {
-	Machine string       `json:"machine"`
-	Commit  string       `json:"commit"`
-	Date    string       `json:"date"`
-	Rows    []comparison `json:"rows"`
+	recordedOn
+	Rows []comparison `json:"rows"`
 }
 
 // TestValidateTimes compares the time model with real agents over cables of 100 Mbit/s and 1 Gbit/s.
@@ -105,9 +103,7 @@ func keepRows(t *testing.T, path string, rows []comparison) {
 		v.Rows = append(v.Rows, row)
 	}
 	slices.SortStableFunc(v.Rows, func(a, b comparison) int { return strings.Compare(a.order(), b.order()) })
-	commit, _ := exec.Command("git", "rev-parse", "--short", "HEAD").Output() // a copy without history has none
-	v.Commit, v.Date = strings.TrimSpace(string(commit)), time.Now().UTC().Format(time.RFC3339)
-	v.Machine = fmt.Sprintf("%d CPUs, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	v.recordedOn = here()
 	b, err = json.MarshalIndent(v, "", " ")
 	if err == nil {
 		err = os.WriteFile(path, append(b, '\n'), 0o644)

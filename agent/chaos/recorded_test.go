@@ -1,0 +1,27 @@
+package chaos
+
+import (
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// recordedOn is where and when something was measured.
+type recordedOn struct {
+	Machine string `json:"machine"`
+	Commit  string `json:"commit"`
+	Date    string `json:"date"`
+}
+
+func (o recordedOn) String() string { return fmt.Sprintf("%s, %s, %s", o.Commit, o.Date, o.Machine) }
+
+// here is this machine, this commit and now.
+func here() recordedOn {
+	commit, _ := exec.Command("git", "rev-parse", "--short", "HEAD").Output() // a copy without history has none
+	return recordedOn{
+		Machine: fmt.Sprintf("%d CPUs, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version()),
+		Commit:  strings.TrimSpace(string(commit)), Date: time.Now().UTC().Format(time.RFC3339),
+	}
+}
