@@ -25,9 +25,9 @@ const (
 	productWithin   = 3 * time.Second // for all turns of one size, the first of which always ends
 )
 
-// productSides are the sizes of the square matrices whose products are compared with the peak: the first three fit into
-// the second cache, the others into the third or none.
-func productSides() []int { return []int{256, 512, 1024} }
+// productSides are the sizes of the square matrices whose products are compared with the peak: operands from those that
+// the second cache holds to those that no cache does.
+func productSides() []int { return []int{256, 512, 1024, 2048} }
 
 // peaks are the machine's limits on so many threads, as our own kernels reach them: the best of several trials.
 type peaks struct {

@@ -80,7 +80,7 @@ func TestBenchPlan(t *testing.T) {
 	if len(p.Lines) < 100 || len(p.Sums) != 3 || p.PeakTensorBytes <= 0 || p.PeakTensorBytes > p.Result.ArenaBytes {
 		t.Fatalf("%d lines, sums %v, largest %d bytes", len(p.Lines), p.Sums, p.PeakTensorBytes)
 	}
-	if got := p.Result.Peaks.Products; len(got) != 3 || got[0].Side != 256 || got[2].Side != 1024 {
+	if got := p.Result.Peaks.Products; len(got) != len(productSides()) || got[0].Side != 256 {
 		t.Errorf("products %+v", got)
 	}
 	for _, l := range p.Lines {
@@ -119,7 +119,7 @@ func TestBenchGemm(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != exitOK {
 		t.Fatalf("exit code %d, %v: %s", code, err, stderr)
 	}
-	if r.Threads != 1 || r.Peaks.GFLOPS <= 0 || r.Peaks.Bandwidth <= 0 || len(r.Peaks.Products) != 3 || !strings.Contains(r.Peaks.Of, "registers") {
+	if r.Threads != 1 || r.Peaks.GFLOPS <= 0 || r.Peaks.Bandwidth <= 0 || len(r.Peaks.Products) != len(productSides()) || !strings.Contains(r.Peaks.Of, "registers") {
 		t.Errorf("%+v", r)
 	}
 	for i, p := range r.Peaks.Products {
