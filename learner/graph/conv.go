@@ -24,7 +24,7 @@ func (n *Net) conv(name string, x *G.Node, c, size, stride, pad int) *G.Node {
 	shape := tensor.Shape{n.spec.Batch, g.OutH, g.OutW, c}
 	if size == 1 && stride == 1 && pad == 0 {
 		return n.filtered("conv", name, x, filter, shape, h*w*in*c,
-			newPointwise(h*w, in, c), newPointwiseDX(h*w, in, c), newPointwiseDW(h*w, in, c, n.spec.Batch))
+			newPointwise(h*w, in, c), newPointwiseDX(h*w, in, c, n.spec.Batch), newPointwiseDW(h*w, in, c, n.spec.Batch))
 	}
 	if macs := g.OutH * g.OutW * size * size * in * c; in <= stemChannels {
 		p := newPadded(g, in, c)
@@ -54,7 +54,7 @@ func (n *Net) linear(name string, x *G.Node, c int) *G.Node {
 	in := x.Shape()[1]
 	weight := n.param(tensor.Shape{in, c}, Tensor{Name: name + ".weight", Shape: []int{c, in}, Kind: Filter})
 	return n.filtered("linear", name, x, weight, tensor.Shape{n.spec.Batch, c}, in*c,
-		newPointwise(1, in, c), newPointwiseDX(1, in, c), newPointwiseDW(1, in, c, n.spec.Batch))
+		newPointwise(1, in, c), newPointwiseDX(1, in, c, n.spec.Batch), newPointwiseDW(1, in, c, n.spec.Batch))
 }
 
 // filtered adds an operation that is linear in x and in w, and its gradients, each of which takes as many multiply-adds
@@ -114,20 +114,44 @@ func (k *pointwise) run(f *frame, out []float32, in [][]float32, _ []float32) {
 	k.of(f.pool, kernel.Rows(out, k.out), kernel.Rows(in[0], k.in), kernel.Rows(in[1], k.out), f.n*k.pixels, k.out, k.in)
 }
 
-// pointwiseDX multiplies the gradient by the transposed matrix.
-type pointwiseDX struct{ pointwise }
+// pointwiseDX multiplies the gradient by the transposed matrix. Where rows are few, turning the matrix takes longer than the
+// product: then the gradient and the result are turned, and the bits are the same.
+type pointwiseDX struct {
+	pointwise
+	few int // rows of a whole batch, if they are; else 0
+}
 
-func newPointwiseDX(pixels, in, out int) *pointwiseDX {
-	k := &pointwiseDX{pointwise{pixels: pixels, in: in, out: out}}
+// fewRows is how many rows are few.
+const fewRows = 32
+
+func newPointwiseDX(pixels, in, out, batch int) *pointwiseDX {
+	k := &pointwiseDX{pointwise: pointwise{pixels: pixels, in: in, out: out}}
+	if rows := pixels * batch; rows <= fewRows {
+		k.few = rows
+	}
 	k.bind()
 	return k
 }
 
-func (k *pointwiseDX) scratch(int) int { return k.in * k.out }
+func (k *pointwiseDX) scratch(int) int {
+	if k.few > 0 {
+		return k.few * (k.in + k.out)
+	}
+	return k.in * k.out
+}
 
 func (k *pointwiseDX) run(f *frame, out []float32, in [][]float32, scratch []float32) {
-	kernel.Transpose(scratch, in[1], k.in, k.out)
-	k.of(f.pool, kernel.Rows(out, k.in), kernel.Rows(in[0], k.out), kernel.Rows(scratch, k.in), f.n*k.pixels, k.in, k.out)
+	rows := f.n * k.pixels
+	if k.few == 0 {
+		kernel.Transpose(scratch, in[1], k.in, k.out)
+		k.of(f.pool, kernel.Rows(out, k.in), kernel.Rows(in[0], k.out), kernel.Rows(scratch, k.in), rows, k.in, k.out)
+		return
+	}
+	own := memory(scratch)
+	dy, dx := own.take(rows*k.out), own.take(rows*k.in)
+	kernel.Transpose(dy, in[0], rows, k.out)
+	k.of(f.pool, kernel.Rows(dx, rows), kernel.Rows(in[1], k.out), kernel.Rows(dy, rows), k.in, rows, k.out)
+	kernel.Transpose(out, dx, k.in, rows)
 }
 
 // pointwiseDW multiplies the transposed input by the gradient. Many pixels are taken in blocks of rows, each of which gives

@@ -85,7 +85,7 @@ func fitted(t testing.TB, model func(n *Net, x *G.Node) *G.Node, spec Spec, work
 	}
 	pool := NewPool(workers)
 	t.Cleanup(pool.Close)
-	if f.program, err = compile(n, f.memory, pool, how); err != nil {
+	if f.program, err = compile(n, f.memory, pool, how, 0); err != nil {
 		t.Fatal(err)
 	}
 	f.batch = Batch{N: spec.Batch, X: make([]float32, spec.Batch*spec.Input*spec.Input*3), Decay: 0.9}

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"shoal/learner/kernel"
 )
 
 // Pool is a fixed number of workers that share the items of one piece of work after another. One caller at a time may use
@@ -225,7 +227,21 @@ const (
 	itemWork   = 1 << 18 // multiply-adds in an item
 	leastItems = 8
 	leastWork  = 1 << 16
+	stripWork  = 1 << 13 // operations on elements in a strip, which take longer
 )
+
+// moveWork is how many multiply-adds take as long as moving an element between layers.
+const moveWork = 8
+
+// handover is the work that must be saved by sharing a step for it to pay: the workers are to be told, and then read from
+// each other's caches what they wrote before. Cores that share a cache, as small ones do, read that sooner. A step's result
+// does not depend on it.
+func handover() int {
+	if kernel.Chosen() == "neon" {
+		return kernel.Lanes() << 13
+	}
+	return kernel.Lanes() << 15
+}
 
 // tiles cuts a (rows, cols) result of which each element takes depth multiply-adds.
 func tiles(rows, cols, depth int) grid {
@@ -240,10 +256,11 @@ func tiles(rows, cols, depth int) grid {
 	return g
 }
 
-// strips cuts rows of width elements, each of which takes depth operations, into runs of whole rows.
+// strips cuts rows of width elements, each of which takes depth operations, into runs of whole rows, about equally long.
 func strips(rows, width, depth int) grid {
-	block := max(leastWork*2/max(width*depth, 1), 1)
-	return grid{rows, 1, block, 1}
+	work := rows * width * depth
+	items := max(ceil(work, 2*leastWork), min(leastItems, work/stripWork))
+	return grid{rows, 1, ceil(rows, max(items, 1)), 1}
 }
 
 func (g grid) items() int { return ceil(g.rows, g.rowBlock) * ceil(g.cols, g.colBlock) }

@@ -57,9 +57,22 @@ type bound struct {
 	in      [][]float32
 	scratch []float32
 	macs    int64
+	pool    *Pool // of one worker for what is too little to share
 }
 
-func (s *bound) run(f *frame) { s.kernel.run(f, s.out, s.in, s.scratch) }
+func (s *bound) run(f *frame) {
+	f.pool = s.pool
+	s.kernel.run(f, s.out, s.in, s.scratch)
+}
+
+// work is about what the step takes, in multiply-adds: moving an element takes as long as moveWork of them.
+func (s *bound) work() int {
+	elements := len(s.out)
+	for _, in := range s.in {
+		elements += len(in)
+	}
+	return int(s.macs) + moveWork*elements
+}
 
 func (s *bound) String() string { return s.layer + " " + s.kind }
 
@@ -70,15 +83,16 @@ const fusedPixels = 1 << 7
 // Compile plans a net for a pool, in memory of the caller's and an arena of its own. Convolutions of large images are
 // fused with their batch norms.
 func Compile(n *Net, memory Memory, pool *Pool) (*Program, error) {
-	return compile(n, memory, pool, fusion{on: true, pixels: fusedPixels})
+	return compile(n, memory, pool, fusion{on: true, pixels: fusedPixels}, handover())
 }
 
 // CompilePlain is Compile without fusion: one step for each operation of the expression.
 func CompilePlain(n *Net, memory Memory, pool *Pool) (*Program, error) {
-	return compile(n, memory, pool, fusion{})
+	return compile(n, memory, pool, fusion{}, handover())
 }
 
-func compile(n *Net, memory Memory, pool *Pool, how fusion) (*Program, error) {
+// compile shares a step among the workers if that saves more work than cost.
+func compile(n *Net, memory Memory, pool *Pool, how fusion, cost int) (*Program, error) {
 	if len(memory.Params) != n.ParamsLen || len(memory.Grads) != n.ParamsLen || len(memory.Running) != n.RunningLen {
 		return nil, fmt.Errorf("compile net: blocks of %d, %d and %d elements; parameters, gradients and statistics take %d, %d and %d",
 			len(memory.Params), len(memory.Grads), len(memory.Running), n.ParamsLen, n.ParamsLen, n.RunningLen)
@@ -100,7 +114,7 @@ func compile(n *Net, memory Memory, pool *Pool, how fusion) (*Program, error) {
 	if len(plan.all) > 0 {
 		p.peak.name, p.peak.bytes = plan.all[0].name, 4*int64(plan.all[0].len)
 	}
-	p.bind(plan)
+	p.bind(plan, pool, cost)
 	*n.frame = frame{pool: pool, running: memory.Running}
 	return p, nil
 }
@@ -131,19 +145,23 @@ func let(node *G.Node, memory []float32) error {
 	return nil
 }
 
-// bind turns planned steps into steps with memory.
-func (p *Program) bind(plan *planner) {
+// bind turns planned steps into steps with memory and workers.
+func (p *Program) bind(plan *planner, pool *Pool, cost int) {
+	alone := NewPool(1)
 	gradients := map[*G.Node]bool{}
 	for _, node := range p.net.graph.AllNodes()[p.net.forward:] {
 		gradients[node] = true
 	}
 	for _, s := range plan.steps {
-		b := bound{layer: s.layer, kind: s.kind, kernel: s.kernel, out: s.out.memory(p.arena), macs: s.macs}
+		b := bound{layer: s.layer, kind: s.kind, kernel: s.kernel, out: s.out.memory(p.arena), macs: s.macs, pool: pool}
 		for _, in := range slices.Concat(s.in, s.more) {
 			b.in = append(b.in, in.memory(p.arena))
 		}
 		if s.scratch != nil {
 			b.scratch = s.scratch.memory(p.arena)
+		}
+		if b.work()/pool.Workers()*(pool.Workers()-1) < cost {
+			b.pool = alone
 		}
 		if !gradients[s.node] {
 			p.forward++

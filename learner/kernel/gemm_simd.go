@@ -133,9 +133,6 @@ func (s set) panelEnd(from, n int) int {
 	return min(from+vectors/panels*s.lanes(), n)
 }
 
-// lanes are the floats in a vector.
-func (s set) lanes() int { return [...]int{generic: 1, avx2: 8, avx512: 16, neon: 4}[s] }
-
 // panel is how many vectors of columns a call of gemm takes.
 func (s set) panel() int {
 	if s == avx2 {

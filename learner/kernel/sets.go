@@ -85,3 +85,8 @@ func Choose(name string) error {
 
 // Chosen is the name of the instruction set in use.
 func Chosen() string { return active().String() }
+
+// Lanes is how many floats a vector of the set in use has.
+func Lanes() int { return active().lanes() }
+
+func (s set) lanes() int { return [...]int{generic: 1, avx2: 8, avx512: 16, neon: 4}[s] }
