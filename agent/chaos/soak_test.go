@@ -41,8 +41,8 @@ eval: {reestimate: 8, every: 50}
 http: {listen: "127.0.0.1:0"}
 `
 
-// TestSoak disturbs eight agents every ten seconds, at random from a seed, for about SHOAL_SOAK_HOURS hours, and then
-// trains the same run in peace, which takes about half as long.
+// TestSoak disturbs eight agents every ten seconds, at random from a seed, for SHOAL_SOAK_HOURS hours or a little more, and
+// then trains the same run in peace, which takes about as long.
 func TestSoak(t *testing.T) {
 	text, ok := os.LookupEnv("SHOAL_SOAK_HOURS")
 	if !ok {
@@ -53,7 +53,7 @@ func TestSoak(t *testing.T) {
 		t.Fatalf("SHOAL_SOAK_HOURS=%q: give a positive number of hours, such as 0.1", text)
 	}
 	rng := dice(t)
-	rounds := max(40, int(hours*3600*soakSpeed(t)/2))
+	rounds := max(40, int(hours*3600*soakSpeed(t)))
 	t.Logf("%d rounds", rounds)
 	k := newSoak(t, rounds, rng)
 	k.run()
