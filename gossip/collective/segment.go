@@ -46,24 +46,37 @@ func (x *exchange) receive(t *turn, p part, until time.Time) error {
 			return &OffenceError{t.peer, err.Error()}
 		}
 	}
-	if err := t.admit(into); err != nil {
+	if t.op == Reduce && x.isMean() {
+		return t.admit(x.reduce(t, p, into))
+	}
+	if err := t.admit(kernel.SumSquares(into)); err != nil {
 		return err
 	}
 	if t.first {
 		x.prepare(p)
 	}
-	switch {
-	case t.op == Reduce && x.isMean():
-		kernel.Add(x.vec[p.lo:p.hi], into)
-	case t.last != nil:
+	if t.last != nil {
 		x.combine(x.vec[p.lo:p.hi], x.counts, x.gathered, t.last, p.lo-t.lo)
 	}
 	return nil
 }
 
-// admit refuses a segment that no honest rank can have sent.
-func (t *turn) admit(segment []float32) error {
-	t.squares += kernel.SumSquares(segment)
+// reduce adds a segment to this rank's values, which are prepared in the same pass if they can be, and returns the
+// segment's sum of squares.
+func (x *exchange) reduce(t *turn, p part, segment []float32) float64 {
+	share := 1.0
+	switch {
+	case t.first && x.wire == fp32 && x.factor > 0:
+		share = x.factor
+	case t.first:
+		x.prepare(p)
+	}
+	return kernel.Reduce(x.vec[p.lo:p.hi], segment, share)
+}
+
+// admit refuses a segment, of which it is given the sum of squares, that no honest rank can have sent.
+func (t *turn) admit(squares float64) error {
+	t.squares += squares
 	switch {
 	case t.squares <= t.most && !math.IsInf(t.squares, 1):
 		return nil

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+
+	"shoal/learner/kernel"
 )
 
 // lossy are the wire types that lose something, with the largest error of one encoding as a share of the largest magnitude.
@@ -329,7 +331,7 @@ func FuzzSegment(f *testing.F) {
 			return
 		}
 		tn := turn{most: mostSquares}
-		if tn.admit(dst) != nil {
+		if tn.admit(kernel.SumSquares(dst)) != nil {
 			return
 		}
 		again, back := make([]byte, w.bytes(n)), make([]float32, n)

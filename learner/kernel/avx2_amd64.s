@@ -16015,3 +16015,95 @@ TEXT sumSquaresAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
+
+TEXT ·reduceAVX2(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL reduceAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT reduceAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x197de2c4; WORD $0x2047 // vbroadcastsd 0x20(%rdi), %ymm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x2010fdc5 // vmovupd (%rax), %ymm4
+	LONG $0x5810fdc5; BYTE $0x20 // vmovupd 0x20(%rax), %ymm3
+	LONG $0x5010fdc5; BYTE $0x40 // vmovupd 0x40(%rax), %ymm2
+	LONG $0x4810fdc5; BYTE $0x60 // vmovupd 0x60(%rax), %ymm1
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x087d // jge 0x36 <reduce+0x36>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x0000b7e9; BYTE $0x00 // jmp 0xed <reduce+0xed>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x345afcc5; BYTE $0xba // vcvtps2pd (%rdx,%rdi,4), %ymm6
+	LONG $0x2c10f8c5; BYTE $0xbe // vmovups (%rsi,%rdi,4), %xmm5
+	LONG $0x10478d4c // leaq 0x10(%rdi), %r8
+	LONG $0xf659fdc5 // vmulpd %ymm6, %ymm0, %ymm6
+	LONG $0xf65afdc5 // vcvtpd2ps %ymm6, %xmm6
+	LONG $0xf658d0c5 // vaddps %xmm6, %xmm5, %xmm6
+	LONG $0xed5afcc5 // vcvtps2pd %xmm5, %ymm5
+	LONG $0x3411f8c5; BYTE $0xba // vmovups %xmm6, (%rdx,%rdi,4)
+	LONG $0xb8d5e2c4; BYTE $0xe5 // vfmadd231pd %ymm5, %ymm5, %ymm4
+	LONG $0x6c5afcc5; WORD $0x10ba // vcvtps2pd 0x10(%rdx,%rdi,4), %ymm5
+	LONG $0x7410f8c5; WORD $0x10be // vmovups 0x10(%rsi,%rdi,4), %xmm6
+	LONG $0xed59fdc5 // vmulpd %ymm5, %ymm0, %ymm5
+	LONG $0xed5afdc5 // vcvtpd2ps %ymm5, %xmm5
+	LONG $0xed58c8c5 // vaddps %xmm5, %xmm6, %xmm5
+	LONG $0x6c11f8c5; WORD $0x10ba // vmovups %xmm5, 0x10(%rdx,%rdi,4)
+	LONG $0xee5afcc5 // vcvtps2pd %xmm6, %ymm5
+	LONG $0x745afcc5; WORD $0x20ba // vcvtps2pd 0x20(%rdx,%rdi,4), %ymm6
+	LONG $0xb8d5e2c4; BYTE $0xdd // vfmadd231pd %ymm5, %ymm5, %ymm3
+	LONG $0x6c10f8c5; WORD $0x20be // vmovups 0x20(%rsi,%rdi,4), %xmm5
+	LONG $0xf659fdc5 // vmulpd %ymm6, %ymm0, %ymm6
+	LONG $0xf65afdc5 // vcvtpd2ps %ymm6, %xmm6
+	LONG $0xf658d0c5 // vaddps %xmm6, %xmm5, %xmm6
+	LONG $0xed5afcc5 // vcvtps2pd %xmm5, %ymm5
+	LONG $0x7411f8c5; WORD $0x20ba // vmovups %xmm6, 0x20(%rdx,%rdi,4)
+	LONG $0x745afcc5; WORD $0x30ba // vcvtps2pd 0x30(%rdx,%rdi,4), %ymm6
+	LONG $0xb8d5e2c4; BYTE $0xd5 // vfmadd231pd %ymm5, %ymm5, %ymm2
+	LONG $0x6c10f8c5; WORD $0x30be // vmovups 0x30(%rsi,%rdi,4), %xmm5
+	LONG $0xf659fdc5 // vmulpd %ymm6, %ymm0, %ymm6
+	LONG $0xf65afdc5 // vcvtpd2ps %ymm6, %xmm6
+	LONG $0xf658d0c5 // vaddps %xmm6, %xmm5, %xmm6
+	LONG $0xed5afcc5 // vcvtps2pd %xmm5, %ymm5
+	LONG $0x7411f8c5; WORD $0x30ba // vmovups %xmm6, 0x30(%rdx,%rdi,4)
+	LONG $0x20c78348 // addq $0x20, %rdi
+	LONG $0xb8d5e2c4; BYTE $0xcd // vfmadd231pd %ymm5, %ymm5, %ymm1
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0xff538e0f; WORD $0xffff // jle 0x40 <reduce+0x40>
+	WORD $0x294c; BYTE $0xc1 // subq %r8, %rcx
+	LONG $0x2011fdc5 // vmovupd %ymm4, (%rax)
+	LONG $0x5811fdc5; BYTE $0x20 // vmovupd %ymm3, 0x20(%rax)
+	LONG $0x5011fdc5; BYTE $0x40 // vmovupd %ymm2, 0x40(%rax)
+	LONG $0x4811fdc5; BYTE $0x60 // vmovupd %ymm1, 0x60(%rax)
+	WORD $0x447e // jle 0x149 <reduce+0x149>
+	LONG $0x82148d4a // leaq (%rdx,%r8,4), %rdx
+	LONG $0x86348d4a // leaq (%rsi,%r8,4), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	BYTE $0x90 // nop
+	LONG $0x1410fac5; BYTE $0xba // vmovss (%rdx,%rdi,4), %xmm2
+	LONG $0x0c10fac5; BYTE $0xbe // vmovss (%rsi,%rdi,4), %xmm1
+	LONG $0xd25aeac5 // vcvtss2sd %xmm2, %xmm2, %xmm2
+	LONG $0xd259fbc5 // vmulsd %xmm2, %xmm0, %xmm2
+	LONG $0xd25aebc5 // vcvtsd2ss %xmm2, %xmm2, %xmm2
+	LONG $0xd258f2c5 // vaddss %xmm2, %xmm1, %xmm2
+	LONG $0xc95af2c5 // vcvtss2sd %xmm1, %xmm1, %xmm1
+	LONG $0x1411fac5; BYTE $0xba // vmovss %xmm2, (%rdx,%rdi,4)
+	LONG $0xc959f3c5 // vmulsd %xmm1, %xmm1, %xmm1
+	LONG $0x0c58f3c5; BYTE $0xf8 // vaddsd (%rax,%rdi,8), %xmm1, %xmm1
+	LONG $0x0c11fbc5; BYTE $0xf8 // vmovsd %xmm1, (%rax,%rdi,8)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xc775 // jne 0x110 <reduce+0x110>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET

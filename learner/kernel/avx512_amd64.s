@@ -18737,3 +18737,74 @@ TEXT sumSquaresAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
+
+TEXT ·reduceAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL reduceAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT reduceAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x48fdf262; WORD $0x4719; BYTE $0x04 // vbroadcastsd 0x20(%rdi), %zmm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x48fdf162; WORD $0x1010 // vmovupd (%rax), %zmm2
+	LONG $0x48fdf162; WORD $0x4810; BYTE $0x01 // vmovupd 0x40(%rax), %zmm1
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x057d // jge 0x2e <reduce+0x2e>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x6feb // jmp 0x9d <reduce+0x9d>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x487cf162; WORD $0x1c5a; BYTE $0xba // vcvtps2pd (%rdx,%rdi,4), %zmm3
+	LONG $0x2410fcc5; BYTE $0xbe // vmovups (%rsi,%rdi,4), %ymm4
+	LONG $0x10478d4c // leaq 0x10(%rdi), %r8
+	LONG $0x487cf162; WORD $0xec5a // vcvtps2pd %ymm4, %zmm5
+	LONG $0x48fdf162; WORD $0xdb59 // vmulpd %zmm3, %zmm0, %zmm3
+	LONG $0x48d5f262; WORD $0xd5b8 // vfmadd231pd %zmm5, %zmm5, %zmm2
+	LONG $0x48fdf162; WORD $0xdb5a // vcvtpd2ps %zmm3, %ymm3
+	LONG $0xdb58dcc5 // vaddps %ymm3, %ymm4, %ymm3
+	LONG $0x1c11fcc5; BYTE $0xba // vmovups %ymm3, (%rdx,%rdi,4)
+	QUAD $0x01ba5c5a487cf162 // vcvtps2pd 0x20(%rdx,%rdi,4), %zmm3
+	LONG $0x6410fcc5; WORD $0x20be // vmovups 0x20(%rsi,%rdi,4), %ymm4
+	LONG $0x48fdf162; WORD $0xdb59 // vmulpd %zmm3, %zmm0, %zmm3
+	LONG $0x48fdf162; WORD $0xdb5a // vcvtpd2ps %zmm3, %ymm3
+	LONG $0xdb58dcc5 // vaddps %ymm3, %ymm4, %ymm3
+	LONG $0x487cf162; WORD $0xe45a // vcvtps2pd %ymm4, %zmm4
+	LONG $0x5c11fcc5; WORD $0x20ba // vmovups %ymm3, 0x20(%rdx,%rdi,4)
+	LONG $0x20c78348 // addq $0x20, %rdi
+	LONG $0x48ddf262; WORD $0xccb8 // vfmadd231pd %zmm4, %zmm4, %zmm1
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	WORD $0x937e // jle 0x30 <reduce+0x30>
+	WORD $0x294c; BYTE $0xc1 // subq %r8, %rcx
+	LONG $0x48fdf162; WORD $0x1011 // vmovupd %zmm2, (%rax)
+	LONG $0x48fdf162; WORD $0x4811; BYTE $0x01 // vmovupd %zmm1, 0x40(%rax)
+	WORD $0x4a7e // jle 0xf9 <reduce+0xf9>
+	LONG $0x82148d4a // leaq (%rdx,%r8,4), %rdx
+	LONG $0x86348d4a // leaq (%rsi,%r8,4), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0xba // vmovss (%rdx,%rdi,4), %xmm2
+	LONG $0x0c10fac5; BYTE $0xbe // vmovss (%rsi,%rdi,4), %xmm1
+	LONG $0xd25aeac5 // vcvtss2sd %xmm2, %xmm2, %xmm2
+	LONG $0xd259fbc5 // vmulsd %xmm2, %xmm0, %xmm2
+	LONG $0xd25aebc5 // vcvtsd2ss %xmm2, %xmm2, %xmm2
+	LONG $0xd258f2c5 // vaddss %xmm2, %xmm1, %xmm2
+	LONG $0xc95af2c5 // vcvtss2sd %xmm1, %xmm1, %xmm1
+	LONG $0x1411fac5; BYTE $0xba // vmovss %xmm2, (%rdx,%rdi,4)
+	LONG $0xc959f3c5 // vmulsd %xmm1, %xmm1, %xmm1
+	LONG $0x0c58f3c5; BYTE $0xf8 // vaddsd (%rax,%rdi,8), %xmm1, %xmm1
+	LONG $0x0c11fbc5; BYTE $0xf8 // vmovsd %xmm1, (%rax,%rdi,8)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xc775 // jne 0xc0 <reduce+0xc0>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET

@@ -20797,3 +20797,132 @@ TEXT sumSquaresNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
+
+TEXT ·reduceNEON(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL reduceNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT reduceNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xa940240a // ldp x10, x9, [x0]
+	WORD $0xa9412c08 // ldp x8, x11, [x0,
+	WORD $0xfd401000 // ldr d0, [x0,
+	WORD $0xad401d10 // ldp q16, q7, [x8]
+	WORD $0xad411506 // ldp q6, q5, [x8,
+	WORD $0xad420d04 // ldp q4, q3, [x8,
+	WORD $0xf100417f // cmp x11,
+	WORD $0xad430502 // ldp q2, q1, [x8,
+	WORD $0x5400006a // b.ge 0x2c <reduce+0x2c>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x14000051 // b 0x16c <reduce+0x16c>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x9100814c // add x12, x10,
+	WORD $0x9100812d // add x13, x9,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6d7e4991 // ldp d17, d18, [x12,
+	WORD $0x0e617a31 // fcvtl v17.2d, v17.2s
+	WORD $0x4fc09231 // fmul v17.2d, v17.2d, v0.d[0]
+	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
+	WORD $0x0e616a33 // fcvtn v19.2s, v17.2d
+	WORD $0xfc5e01b1 // ldur d17, [x13,
+	WORD $0x4fc09252 // fmul v18.2d, v18.2d, v0.d[0]
+	WORD $0x0e33d633 // fadd v19.2s, v17.2s, v19.2s
+	WORD $0x6d7f5594 // ldp d20, d21, [x12,
+	WORD $0x0e617a94 // fcvtl v20.2d, v20.2s
+	WORD $0x0e616a56 // fcvtn v22.2s, v18.2d
+	WORD $0x0e617ab5 // fcvtl v21.2d, v21.2s
+	WORD $0xfc1e0193 // stur d19, [x12,
+	WORD $0x4fc09292 // fmul v18.2d, v20.2d, v0.d[0]
+	WORD $0x0e616a54 // fcvtn v20.2s, v18.2d
+	WORD $0xfc5e81b2 // ldur d18, [x13,
+	WORD $0x0e36d653 // fadd v19.2s, v18.2s, v22.2s
+	WORD $0xfc1e8193 // stur d19, [x12,
+	WORD $0xfc5f01b3 // ldur d19, [x13,
+	WORD $0x4fc092b5 // fmul v21.2d, v21.2d, v0.d[0]
+	WORD $0x0e34d674 // fadd v20.2s, v19.2s, v20.2s
+	WORD $0x6d405d96 // ldp d22, d23, [x12]
+	WORD $0x0e617ad6 // fcvtl v22.2d, v22.2s
+	WORD $0x0e616ab5 // fcvtn v21.2s, v21.2d
+	WORD $0x0e617af7 // fcvtl v23.2d, v23.2s
+	WORD $0xfc1f0194 // stur d20, [x12,
+	WORD $0x4fc092d4 // fmul v20.2d, v22.2d, v0.d[0]
+	WORD $0x0e616a94 // fcvtn v20.2s, v20.2d
+	WORD $0xfc5f81b6 // ldur d22, [x13,
+	WORD $0x0e35d6d5 // fadd v21.2s, v22.2s, v21.2s
+	WORD $0xfc1f8195 // stur d21, [x12,
+	WORD $0xfd4001b5 // ldr d21, [x13]
+	WORD $0x4fc092f7 // fmul v23.2d, v23.2d, v0.d[0]
+	WORD $0x0e34d6b4 // fadd v20.2s, v21.2s, v20.2s
+	WORD $0x6d416598 // ldp d24, d25, [x12,
+	WORD $0x0e617b18 // fcvtl v24.2d, v24.2s
+	WORD $0x0e616af7 // fcvtn v23.2s, v23.2d
+	WORD $0xfd000194 // str d20, [x12]
+	WORD $0x4fc09314 // fmul v20.2d, v24.2d, v0.d[0]
+	WORD $0x0e616a94 // fcvtn v20.2s, v20.2d
+	WORD $0xfd4005b8 // ldr d24, [x13,
+	WORD $0x0e37d717 // fadd v23.2s, v24.2s, v23.2s
+	WORD $0xfd000597 // str d23, [x12,
+	WORD $0x0e617b37 // fcvtl v23.2d, v25.2s
+	WORD $0xfd4009b9 // ldr d25, [x13,
+	WORD $0x0e34d734 // fadd v20.2s, v25.2s, v20.2s
+	WORD $0xfd000994 // str d20, [x12,
+	WORD $0xfd400db4 // ldr d20, [x13,
+	WORD $0x4fc092f7 // fmul v23.2d, v23.2d, v0.d[0]
+	WORD $0x0e617a31 // fcvtl v17.2d, v17.2s
+	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
+	WORD $0x0e617a73 // fcvtl v19.2d, v19.2s
+	WORD $0x0e617ad6 // fcvtl v22.2d, v22.2s
+	WORD $0x0e617ab5 // fcvtl v21.2d, v21.2s
+	WORD $0x0e617b18 // fcvtl v24.2d, v24.2s
+	WORD $0x0e617b39 // fcvtl v25.2d, v25.2s
+	WORD $0x0e617a9a // fcvtl v26.2d, v20.2s
+	WORD $0x0e616af7 // fcvtn v23.2s, v23.2d
+	WORD $0x4e71ce30 // fmla v16.2d, v17.2d, v17.2d
+	WORD $0x4e72ce47 // fmla v7.2d, v18.2d, v18.2d
+	WORD $0x4e73ce66 // fmla v6.2d, v19.2d, v19.2d
+	WORD $0x4e76cec5 // fmla v5.2d, v22.2d, v22.2d
+	WORD $0x4e75cea4 // fmla v4.2d, v21.2d, v21.2d
+	WORD $0x4e78cf03 // fmla v3.2d, v24.2d, v24.2d
+	WORD $0x4e79cf22 // fmla v2.2d, v25.2d, v25.2d
+	WORD $0x910041cf // add x15, x14,
+	WORD $0x910081ce // add x14, x14,
+	WORD $0x0e37d691 // fadd v17.2s, v20.2s, v23.2s
+	WORD $0x910101ad // add x13, x13,
+	WORD $0xeb0b01df // cmp x14, x11
+	WORD $0xfd000d91 // str d17, [x12,
+	WORD $0x4e7acf41 // fmla v1.2d, v26.2d, v26.2d
+	WORD $0xaa0f03ee // mov x14, x15
+	WORD $0x9101018c // add x12, x12,
+	WORD $0x54fff6cd // b.le 0x40 <reduce+0x40>
+	WORD $0xad001d10 // stp q16, q7, [x8]
+	WORD $0xad011506 // stp q6, q5, [x8,
+	WORD $0xad020d04 // stp q4, q3, [x8,
+	WORD $0xeb0f016b // subs x11, x11, x15
+	WORD $0xad030502 // stp q2, q1, [x8,
+	WORD $0x5400024d // b.le 0x1c8 <reduce+0x1c8>
+	WORD $0xd37ef5ec // lsl x12, x15,
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x8b0c0129 // add x9, x9, x12
+	WORD $0xbd400141 // ldr s1, [x10]
+	WORD $0x1e22c021 // fcvt d1, s1
+	WORD $0xbc404522 // ldr s2, [x9],
+	WORD $0x1e22c043 // fcvt d3, s2
+	WORD $0x1e610801 // fmul d1, d0, d1
+	WORD $0xfd400104 // ldr d4, [x8]
+	WORD $0x1e630863 // fmul d3, d3, d3
+	WORD $0x1e624021 // fcvt s1, d1
+	WORD $0x1e642863 // fadd d3, d3, d4
+	WORD $0x1e212841 // fadd s1, s2, s1
+	WORD $0xfc008503 // str d3, [x8],
+	WORD $0xbc004541 // str s1, [x10],
+	WORD $0xf100056b // subs x11, x11,
+	WORD $0x54fffe61 // b.ne 0x190 <reduce+0x190>
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET

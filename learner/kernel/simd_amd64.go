@@ -533,3 +533,20 @@ func (s set) sumSquares(args *sumSquaresArgs) {
 		panic(noVectors)
 	}
 }
+
+//go:noescape
+func reduceAVX512(args *reduceArgs)
+
+//go:noescape
+func reduceAVX2(args *reduceArgs)
+
+func (s set) reduce(args *reduceArgs) {
+	switch s {
+	case avx512:
+		reduceAVX512(args)
+	case avx2:
+		reduceAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}

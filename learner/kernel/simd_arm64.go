@@ -378,3 +378,15 @@ func (s set) sumSquares(args *sumSquaresArgs) {
 		panic(noVectors)
 	}
 }
+
+//go:noescape
+func reduceNEON(args *reduceArgs)
+
+func (s set) reduce(args *reduceArgs) {
+	switch s {
+	case neon:
+		reduceNEON(args)
+	default:
+		panic(noVectors)
+	}
+}

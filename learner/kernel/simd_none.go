@@ -68,3 +68,5 @@ func (s set) weigh(*weighArgs) { panic(noVectors) }
 func (s set) maxAbs(*maxAbsArgs) { panic(noVectors) }
 
 func (s set) sumSquares(*sumSquaresArgs) { panic(noVectors) }
+
+func (s set) reduce(*reduceArgs) { panic(noVectors) }

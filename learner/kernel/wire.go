@@ -158,9 +158,29 @@ func SumSquares(x []float32) float64 {
 			sums[i] += float64(v) * float64(v)
 		}
 	}
-	total := 0.0
+	return inOrder(&sums)
+}
+
+// inOrder is the sum of sums.
+func inOrder(sums *[squareLanes]float64) (total float64) {
 	for _, v := range sums {
 		total += v
 	}
 	return total
+}
+
+// Reduce is Weigh of y by share and the addition of x to it, in one pass that also finds SumSquares of x: what an exchange
+// does with what it receives. y and x have the same length.
+func Reduce(y, x []float32, share float64) float64 {
+	var sums [squareLanes]float64
+	if s := active(); s != generic {
+		reduceSIMD(s, &sums, y, x, share)
+		return inOrder(&sums)
+	}
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] = float32(float64(y[i])*share) + v
+		sums[i%squareLanes] += float64(v) * float64(v)
+	}
+	return inOrder(&sums)
 }

@@ -41,6 +41,12 @@ type (
 		sums *[squareLanes]float64
 		n    int
 	}
+	reduceArgs struct {
+		y, x  *float32
+		sums  *[squareLanes]float64
+		n     int
+		share float64
+	}
 )
 
 func encodeHalfSIMD(s set, dst []uint16, src []float32) {
@@ -89,5 +95,13 @@ func maxAbsSIMD(s set, x []float32) float32 {
 func sumSquaresSIMD(s set, sums *[squareLanes]float64, x []float32) {
 	for i := 0; i < len(x); i += callLen {
 		s.sumSquares(&sumSquaresArgs{&x[i], sums, min(len(x)-i, callLen)})
+	}
+}
+
+// reduceSIMD adds to sums as sumSquaresSIMD does.
+func reduceSIMD(s set, sums *[squareLanes]float64, y, x []float32, share float64) {
+	y = y[:len(x)]
+	for i := 0; i < len(x); i += callLen {
+		s.reduce(&reduceArgs{&y[i], &x[i], sums, min(len(x)-i, callLen), share})
 	}
 }

@@ -196,8 +196,11 @@ func wired(t *testing.T, s set, x []float32, by float32, share float64) []byte {
 	t.Helper()
 	use(t, s)
 	n := len(x)
-	src, single, weighed := newGuarded(n), newGuarded(n), newGuarded(n)
+	src, single, weighed, reduced := newGuarded(n), newGuarded(n), newGuarded(n), newGuarded(n)
 	copy(src.Data, x)
+	for i := range x {
+		reduced.Data[i] = x[n-1-i]
+	}
 	copy(weighed.Data, x)
 	const mark = 0x55
 	halves, small := make([]uint16, n+2*guard), make([]int8, n+2*guard)
@@ -212,16 +215,25 @@ func wired(t *testing.T, s set, x []float32, by float32, share float64) []byte {
 			t.Fatalf("%v: wrote at %d of %d", s, i-guard, n)
 		}
 	}
-	out := binary.LittleEndian.AppendUint64(nil, math.Float64bits(SumSquares(src.Data)))
+	squares := SumSquares(src.Data)
+	if got := Reduce(reduced.Data, src.Data, share); math.Float64bits(got) != math.Float64bits(squares) && got == got {
+		t.Fatalf("%v: Reduce finds Σ of squares %v, SumSquares %v", s, got, squares)
+	}
+	for i, v := range reduced.Data {
+		if v != v { // which of two it is depends on the order of operands
+			reduced.Data[i] = float32(math.NaN())
+		}
+	}
+	out := binary.LittleEndian.AppendUint64(nil, math.Float64bits(squares))
 	out = binary.LittleEndian.AppendUint32(out, math.Float32bits(MaxAbs(src.Data)))
 	add := func(v any) { out, _ = binary.Append(out, binary.LittleEndian, v) }
 	DecodeHalf(single.Data, halves[guard:][:n])
 	add(single.Data)
 	DecodeInt8(single.Data, small[guard:][:n], by)
-	for _, v := range []any{single.Data, weighed.Data, halves, small} {
+	for _, v := range []any{single.Data, weighed.Data, reduced.Data, halves, small} {
 		add(v)
 	}
-	for _, g := range []guarded{src, single, weighed} {
+	for _, g := range []guarded{src, single, weighed, reduced} {
 		g.check(t)
 	}
 	return out

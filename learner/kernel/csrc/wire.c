@@ -192,3 +192,33 @@ void sumSquares(const struct sumSquares *args) {
 	EACH(j, SQUARES) STORE(doubles, g->sums + j * (VL / 2), sums[j]);
 	ROLLED for (word j = 0; i + j < g->n; j++) g->sums[j] += (double)g->x[i + j] * (double)g->x[i + j];
 }
+
+struct reduce {
+	float *y;
+	const float *x;
+	double *sums;
+	word n;
+	double share;
+};
+
+// reduce is weigh of y, adding x, and sumSquares of x.
+void reduce(const struct reduce *args) {
+	OWN(reduce);
+	const doubles share = g->share;
+	doubles sums[SQUARES];
+	EACH(j, SQUARES) sums[j] = LOAD(doubles, g->sums + j * (VL / 2));
+	word i = 0;
+	ROLLED for (; i + 16 <= g->n; i += 16) EACH(j, SQUARES) {
+		const pair x = LOAD(pair, g->x + i + j * (VL / 2));
+		float *y = g->y + i + j * (VL / 2);
+		STORE(pair, y, __builtin_convertvector(__builtin_convertvector(LOAD(pair, y), doubles) * share, pair) + x);
+		const doubles wide = __builtin_convertvector(x, doubles);
+		sums[j] = FMA(wide, wide, sums[j]);
+	}
+	EACH(j, SQUARES) STORE(doubles, g->sums + j * (VL / 2), sums[j]);
+	ROLLED for (word j = 0; i < g->n; i++, j++) {
+		const float x = g->x[i];
+		g->y[i] = (float)((double)g->y[i] * g->share) + x;
+		g->sums[j] += (double)x * (double)x;
+	}
+}

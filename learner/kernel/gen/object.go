@@ -171,7 +171,7 @@ func assembly(t target, functions []function) []byte {
 }
 
 // exact are the kernels that averaging rests on: they promise the bits of the loops in Go, subnormal numbers included.
-var exact = []string{"sum", "axpy", "scale", "weigh", "maxAbs", "sumSquares", "encodeHalf", "decodeHalf", "encodeInt8", "decodeInt8"}
+var exact = []string{"sum", "axpy", "scale", "weigh", "maxAbs", "sumSquares", "reduce", "encodeHalf", "decodeHalf", "encodeInt8", "decodeInt8"}
 
 // flushes says whether a function takes subnormal numbers as zero. Gradients that vanish are subnormal, and Intel's cores
 // are slow with those: at 32×32 they made a step of one image last more than twice as long.
