@@ -14,13 +14,20 @@ const maxLeftOut = 10
 // accuse remembers that id made a ballot of the round at work fail. A member says so in every later ballot of the round, and
 // of those that follow while the charge holds; what it says costs id a place in them, or itself.
 func (m *Machine) accuse(b Ballot, id ID, why string) {
-	known := slices.ContainsFunc(m.blames, func(a Absence) bool { return a.ID == id })
-	if id == "" || id == m.self || b.Round != m.st.Next || known || len(m.blames) >= maxBlames {
+	if id == "" || id == m.self || b.Round != m.st.Next || m.blamed(id) || len(m.blames) >= maxBlames {
 		return
 	}
 	m.faults.add(id, m.now, m.cfg.Gather)
 	m.blames = append(slices.Clip(m.blames), Absence{ID: id, Reason: shorten(why)})
+	if m.stuck.IsZero() && !slices.ContainsFunc(m.placed(), func(id ID) bool { return !m.blamed(id) }) {
+		m.stuck = m.now // nobody else may coordinate
+	}
 	m.note("member_blamed", fmt.Sprintf("%s in %s: %s", id, b, why))
+}
+
+// blamed reports whether this member blames another.
+func (m *Machine) blamed(id ID) bool {
+	return slices.ContainsFunc(m.blames, func(a Absence) bool { return a.ID == id })
 }
 
 // shorten cuts a reason to maxReasonBytes of whole characters.
@@ -114,7 +121,10 @@ func (m *Machine) exclude() (leftOut []ID, stays bool) {
 	if !majority(voters, ready) || m.stuckFor() >= lonelyFor { // those here go on under a lineage of their own
 		voters = Roster{Members: ready}
 	}
-	out := leaveOut(ready, said, func(rest []ID) bool { return m.may(voters, rest) })
+	out := leaveOut(ready, said, func(rest []ID) bool { return m.may(voters, rest, m.placed()) })
+	if out == nil && m.stuckFor() >= lonelyFor { // one that is not placed has to coordinate
+		out = leaveOut(ready, said, func(rest []ID) bool { return m.may(voters, rest, m.alive) })
+	}
 	if out == nil {
 		m.note("blame_ignored", fmt.Sprintf("%d accusations, and without those in them too few members are left", len(said)))
 		if m.stuck.IsZero() {
@@ -138,7 +148,7 @@ func (m *Machine) exclude() (leftOut []ID, stays bool) {
 	return leftOut, true
 }
 
-// stuckFor is how long accusations have stood among members none of whom can be left out.
+// stuckFor is how long accusations have stood among members none of whom can be left out, or against all who may coordinate.
 func (m *Machine) stuckFor() time.Duration {
 	if m.stuck.IsZero() {
 		return 0
@@ -146,9 +156,8 @@ func (m *Machine) stuckFor() time.Duration {
 	return m.now.Sub(m.stuck)
 }
 
-// may reports whether rest can go on without the others: they speak for voters, and one of them can coordinate.
-func (m *Machine) may(voters Roster, rest []ID) bool {
-	candidates := m.candidates()
+// may reports whether rest can go on without the others: they speak for voters, and a candidate among them can coordinate.
+func (m *Machine) may(voters Roster, rest, candidates []ID) bool {
 	leads := func(id ID) bool { return slices.Contains(candidates, id) && m.poll.ready[id].Reason != isPaused }
 	switch {
 	case len(rest) < m.cfg.MinMembers || !slices.ContainsFunc(rest, leads):

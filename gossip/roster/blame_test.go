@@ -310,6 +310,36 @@ func TestWhoWithholdsAStateIsBlamed(t *testing.T) {
 	}
 }
 
+// Where all of a roster that are left stand accused, one that joined later coordinates, in time.
+func TestAGuestTakesOver(t *testing.T) {
+	st := placed()
+	s := newScript(Defaults(), "d", st).step(Start{}).step(ViewChange{Alive: []ID{"a", "d"}, Departed: []ID{"b", "c"}})
+	s.hear("a", Message{Kind: Head, Record: &st.Last}).wait(time.Second)
+	for k := range 3 {
+		b := Ballot{3, uint64(20 + k), "a"}
+		settled := s.settled(6)
+		settled.Roster.Members, settled.Samples = []ID{"a", "d"}, []int64{5, 6}
+		settled.Work, settled.Norms, settled.Took = settled.Work[:2], settled.Norms[:2], settled.Took[:2]
+		p := settled.prepared(b, "never given")
+		s.hear("a", Message{Kind: Poll, Ballot: b, Record: &st.Last}).step(Trained{Samples: 6})
+		s.hear("a", Message{Kind: Begin, Ballot: b, Settled: &settled, Prepared: &p, Holders: []ID{"a"}})
+		if s.m.Phase() != Reducing {
+			t.Fatalf("attempt %d: %s", k, s.m.Phase())
+		}
+		s.step(FetchFailed{"never given", "refused"})
+	}
+	if !s.m.blamed("a") || !s.m.guest() {
+		t.Fatalf("blames %v, guest %v", s.m.blames, s.m.guest())
+	}
+	began := s.now
+	for len(s.sent(Poll)) == 0 && s.now.Sub(began) < 2*lonelyFor {
+		s.wait(100 * time.Millisecond)
+	}
+	if took := s.now.Sub(began); took < lonelyFor || took > lonelyFor+5*time.Second {
+		t.Errorf("it coordinates after %v, want a little more than %v", took, lonelyFor)
+	}
+}
+
 // TestAVetoEnds holds that accusations among members who are too few without either side do not hold up a round for ever:
 // in time those here go on without one, under a lineage of their own.
 func TestAVetoEnds(t *testing.T) {

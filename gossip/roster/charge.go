@@ -91,7 +91,7 @@ func (m *Machine) spared() map[ID]Absence {
 	slices.Sort(here)
 	out := map[ID]Absence{}
 	if said := m.accusations(); len(said) > 0 {
-		maps.Copy(out, leaveOut(here, said, func(rest []ID) bool { return m.may(m.st.Last.Roster, rest) }))
+		maps.Copy(out, leaveOut(here, said, func(rest []ID) bool { return m.may(m.st.Last.Roster, rest, m.placed()) }))
 	}
 	for _, id := range here {
 		if _, ready := m.poll.ready[id]; !ready && m.tardy(id) && id != m.self {

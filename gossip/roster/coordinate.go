@@ -51,8 +51,16 @@ func (g *gathering) absent(id ID, why string) {
 // await begins to wait for a ballot; after d this member campaigns for one of its own.
 func (m *Machine) await(d time.Duration) { m.enter(Waiting, d) }
 
-// candidates are the members alive that may coordinate: those of the last roster, and if none of them is left, all.
+// candidates are the members alive that may coordinate: those placed, and all if those stand accused for too long.
 func (m *Machine) candidates() []ID {
+	if m.stuckFor() >= lonelyFor {
+		return m.alive
+	}
+	return m.placed()
+}
+
+// placed are the members alive of the last roster, and if none of them is left, all.
+func (m *Machine) placed() []ID {
 	var placed []ID
 	for _, id := range m.alive {
 		if _, ok := m.st.Last.Roster.Rank(id); ok {

@@ -216,6 +216,10 @@ func worldIn(seed uint64, kind string) *world {
 	panic("no plan is called " + kind)
 }
 
+// found are seeds of which a world once broke a law: the only member left of a roster gave the result that it had prepared
+// to nobody, and nobody else was to coordinate; and it stepped aside for those.
+var found = []uint64{6821, 3749}
+
 // TestSimulate runs whole clusters under faults, one per seed: SEEDS=10000 runs as many, SEED=7 runs one of them and
 // prints what happened.
 func TestSimulate(t *testing.T) {
@@ -230,7 +234,11 @@ func TestSimulate(t *testing.T) {
 		seeds = n
 	}
 	seen, bad := newCoverage(), 0
-	for seed := range seeds {
+	for i := range seeds + uint64(len(found)) {
+		seed := i
+		if i >= seeds {
+			seed = found[i-seeds]
+		}
 		w := worldOf(seed, nil)
 		failures := simulate(w)
 		seen.add(seed, w)
