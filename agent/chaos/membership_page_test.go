@@ -95,7 +95,7 @@ func (f membershipFigures) text() string {
 		fmt.Fprintf(&s, "| taken for dead wrongly meanwhile | %d in %.1f minutes | 0 | the same |\n", d.False, d.Minutes)
 	}
 	if c := f.Calm; c != nil {
-		fmt.Fprintf(&s, "| taken for dead wrongly, of %d agents of which none dies | %d in %.2g hours | 0 | %v |\n", c.Agents, c.False, c.Hours, c.recordedOn)
+		fmt.Fprintf(&s, "| taken for dead wrongly, of %d agents of which none dies | %d in %.2g h | 0 | %v |\n", c.Agents, c.False, c.Hours, c.recordedOn)
 	}
 	if j := f.Joins; j != nil {
 		fmt.Fprintf(&s, "| %d agents that start at once are of one view | %s, after the last was up | 5 s | %v |\n", j.Agents, spread(j.Agreed), j.recordedOn)
