@@ -236,11 +236,11 @@ const moveWork = 8
 // handover is the work that must be saved by sharing a step for it to pay: the workers are to be told, and then read from
 // each other's caches what they wrote before. Cores that share a cache, as small ones do, read that sooner. A step's result
 // does not depend on it.
-func handover() int {
+func handover() int64 {
 	if kernel.Chosen() == "neon" {
-		return kernel.Lanes() << 13
+		return int64(kernel.Lanes()) << 13
 	}
-	return kernel.Lanes() << 15
+	return int64(kernel.Lanes()) << 15
 }
 
 // tiles cuts a (rows, cols) result of which each element takes depth multiply-adds.

@@ -66,12 +66,12 @@ func (s *bound) run(f *frame) {
 }
 
 // work is about what the step takes, in multiply-adds: moving an element takes as long as moveWork of them.
-func (s *bound) work() int {
+func (s *bound) work() int64 {
 	elements := len(s.out)
 	for _, in := range s.in {
 		elements += len(in)
 	}
-	return int(s.macs) + moveWork*elements
+	return s.macs + moveWork*int64(elements)
 }
 
 func (s *bound) String() string { return s.layer + " " + s.kind }
@@ -92,7 +92,7 @@ func CompilePlain(n *Net, memory Memory, pool *Pool) (*Program, error) {
 }
 
 // compile shares a step among the workers if that saves more work than cost.
-func compile(n *Net, memory Memory, pool *Pool, how fusion, cost int) (*Program, error) {
+func compile(n *Net, memory Memory, pool *Pool, how fusion, cost int64) (*Program, error) {
 	if len(memory.Params) != n.ParamsLen || len(memory.Grads) != n.ParamsLen || len(memory.Running) != n.RunningLen {
 		return nil, fmt.Errorf("compile net: blocks of %d, %d and %d elements; parameters, gradients and statistics take %d, %d and %d",
 			len(memory.Params), len(memory.Grads), len(memory.Running), n.ParamsLen, n.ParamsLen, n.RunningLen)
@@ -146,7 +146,7 @@ func let(node *G.Node, memory []float32) error {
 }
 
 // bind turns planned steps into steps with memory and workers.
-func (p *Program) bind(plan *planner, pool *Pool, cost int) {
+func (p *Program) bind(plan *planner, pool *Pool, cost int64) {
 	alone := NewPool(1)
 	gradients := map[*G.Node]bool{}
 	for _, node := range p.net.graph.AllNodes()[p.net.forward:] {
@@ -160,7 +160,7 @@ func (p *Program) bind(plan *planner, pool *Pool, cost int) {
 		if s.scratch != nil {
 			b.scratch = s.scratch.memory(p.arena)
 		}
-		if b.work()/pool.Workers()*(pool.Workers()-1) < cost {
+		if workers := int64(pool.Workers()); b.work()/workers*(workers-1) < cost {
 			b.pool = alone
 		}
 		if !gradients[s.node] {
