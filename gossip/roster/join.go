@@ -133,7 +133,7 @@ func (m *Machine) withhold(why string) {
 	var blame ID
 	if m.withheld++; m.withheld >= maxWithheld {
 		others := slices.DeleteFunc(slices.Clone(m.holders), func(id ID) bool {
-			return id == m.self || slices.ContainsFunc(m.blames, func(a Absence) bool { return a.ID == id })
+			return id == m.self || m.blamed(id)
 		})
 		if len(others) > 0 {
 			blame = others[0]
