@@ -73,7 +73,7 @@ func keepFigures(t *testing.T, set func(f *membershipFigures, on recordedOn)) {
 		return
 	}
 	f := readFigures(t, path)
-	set(&f, here())
+	set(&f, here(t))
 	text, err := json.MarshalIndent(f, "", " ")
 	if err == nil {
 		err = os.WriteFile(path, append(text, '\n'), 0o644)

@@ -103,7 +103,7 @@ func keepRows(t *testing.T, path string, rows []comparison) {
 		v.Rows = append(v.Rows, row)
 	}
 	slices.SortStableFunc(v.Rows, func(a, b comparison) int { return strings.Compare(a.order(), b.order()) })
-	v.recordedOn = here()
+	v.recordedOn = here(t)
 	b, err = json.MarshalIndent(v, "", " ")
 	if err == nil {
 		err = os.WriteFile(path, append(b, '\n'), 0o644)
