@@ -227,7 +227,7 @@ const (
 	itemWork   = 1 << 18 // multiply-adds in an item
 	leastItems = 8
 	leastWork  = 1 << 16
-	stripWork  = 1 << 13 // operations on elements in a strip, which take longer
+	stripWork  = 1 << 13 // operations in a strip, whose elements are moved for a few of them
 )
 
 // moveWork is how many multiply-adds take as long as moving an element between layers.
