@@ -25,6 +25,9 @@ const (
 	soakEvery = 10 * time.Second
 	// soakStuck is how long a cluster that is disturbed may take for a round: somebody must be declared dead, twice.
 	soakStuck = 90 * time.Second
+	// soakShare is what part of the rounds that a cluster makes in peace it makes while it is disturbed: 0.6 were seen, and a
+	// soak is rather longer than asked for.
+	soakShare = 0.65
 	// soakAccuracy is how far the final accuracy may fall short of that of a run in peace, after an hour at least. Of 1000
 	// images, as many as there are, one standard deviation of the difference is about 0.01 where 0.95 are right, and in
 	// minutes not all is learnt: a short soak may fall short by soakAccuracyShort.
@@ -42,7 +45,7 @@ http: {listen: "127.0.0.1:0"}
 `
 
 // TestSoak disturbs eight agents every ten seconds, at random from a seed, for SHOAL_SOAK_HOURS hours or a little more, and
-// then trains the same run in peace, which takes about as long.
+// then trains the same run in peace, which takes about two thirds as long.
 func TestSoak(t *testing.T) {
 	text, ok := os.LookupEnv("SHOAL_SOAK_HOURS")
 	if !ok {
@@ -53,7 +56,7 @@ func TestSoak(t *testing.T) {
 		t.Fatalf("SHOAL_SOAK_HOURS=%q: give a positive number of hours, such as 0.1", text)
 	}
 	rng := dice(t)
-	rounds := max(40, int(hours*3600*soakSpeed(t)))
+	rounds := max(40, int(hours*3600*soakShare*soakSpeed(t)))
 	t.Logf("%d rounds", rounds)
 	k := newSoak(t, rounds, rng)
 	k.run()
