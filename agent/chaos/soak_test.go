@@ -25,9 +25,8 @@ const (
 	soakEvery = 10 * time.Second
 	// soakStuck is how long a cluster that is disturbed may take for a round: somebody must be declared dead, twice.
 	soakStuck = 90 * time.Second
-	// soakShare is what part of the rounds that a cluster makes in peace it makes while it is disturbed: 0.6 were seen, and a
-	// soak is rather longer than asked for.
-	soakShare = 0.65
+	// soakShare is what part of the rounds that a cluster makes in peace it makes while it is disturbed: 0.6 to 0.9 were seen.
+	soakShare = 0.8
 	// soakAccuracy is how far the final accuracy may fall short of that of a run in peace, after an hour at least. Of 1000
 	// images, as many as there are, one standard deviation of the difference is about 0.01 where 0.95 are right, and in
 	// minutes not all is learnt: a short soak may fall short by soakAccuracyShort.
@@ -45,7 +44,7 @@ http: {listen: "127.0.0.1:0"}
 `
 
 // TestSoak disturbs eight agents every ten seconds, at random from a seed, for SHOAL_SOAK_HOURS hours or a little more, and
-// then trains the same run in peace, which takes about two thirds as long.
+// then trains the same run in peace, which takes about four fifths as long.
 func TestSoak(t *testing.T) {
 	text, ok := os.LookupEnv("SHOAL_SOAK_HOURS")
 	if !ok {
@@ -81,7 +80,7 @@ func soakRounds(n int) string {
 // soakSpeed is how many rounds a second eight agents make in peace.
 func soakSpeed(t *testing.T) float64 {
 	t.Helper()
-	const rounds = 20
+	const rounds = 100
 	s := newShelf(t, soakAgents, soaked+soakRounds(rounds))
 	s.startAll()
 	s.reach(2, 2*time.Minute, 0)
