@@ -60,10 +60,12 @@ func (a *Agent) cluster(now time.Time) Cluster {
 		Agent: s.Name, ID: s.ID, Version: s.Version, Lineage: s.Lineage, Generation: s.Generation, Round: s.Round, Rounds: s.Rounds,
 		Members: a.clusterMembers(s, now), Scores: lastScores(a.journal.Scores(), shownScores),
 	}
-	for _, commit := range a.journal.Commits() {
-		if commit.Lineage == s.Lineage && (c.Last == nil || commit.Round > c.Last.Round) {
-			c.Last = a.outline(commit)
-		}
+	commit, ok, err := a.journal.Last(s.Lineage)
+	if err != nil {
+		a.log.Warn().Str("event", "journal_unreadable").Err(err).Msg("the last round is not shown")
+	}
+	if ok {
+		c.Last = a.outline(commit)
 	}
 	return c
 }

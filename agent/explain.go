@@ -32,14 +32,11 @@ const lastRound = "last"
 
 // explain tells all of the round that text names, or which rounds it could tell of.
 func (a *Agent) explain(text string) (Explanation, error) {
-	s, commits := a.shown.snapshot(), a.journal.Commits()
+	s := a.shown.snapshot()
 	e := Explanation{Agent: s.Name, ID: s.ID, Names: a.names(), Accounts: []Account{}}
-	if len(commits) == 0 {
+	first, last, ok := a.journal.Span()
+	if !ok {
 		return e, fmt.Errorf("no round is committed yet; this agent is in phase %s", s.Phase)
-	}
-	first, last := commits[0].Round, commits[0].Round
-	for _, c := range commits {
-		first, last = min(first, c.Round), max(last, c.Round)
 	}
 	round, err := strconv.Atoi(text)
 	if text == lastRound {
@@ -49,10 +46,12 @@ func (a *Agent) explain(text string) (Explanation, error) {
 		return e, fmt.Errorf("%q is no round; give one of %d to %d, or %s", text, first, last, lastRound)
 	}
 	e.Round = round
+	commits, err := a.journal.Round(round)
+	if err != nil {
+		return e, err
+	}
 	for _, c := range commits {
-		if c.Round == round {
-			e.Accounts = append(e.Accounts, a.account(c, s))
-		}
+		e.Accounts = append(e.Accounts, a.account(c, s))
 	}
 	if len(e.Accounts) == 0 {
 		return e, fmt.Errorf("round %d is not in this agent's journal, which has rounds %d to %d; give one of them, or ask another agent", round, first, last)

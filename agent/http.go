@@ -83,7 +83,7 @@ func (a *Agent) routes(token string) http.Handler {
 		answer(w, http.StatusOK, map[string]string{"status": "ready"})
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.shown.snapshot()) })
-	mux.HandleFunc("GET /v1/report", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.report()) })
+	mux.HandleFunc("GET /v1/report", a.serveReport)
 	mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.cluster(time.Now())) })
 	mux.HandleFunc("GET /v1/members", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, a.cluster(time.Now()).Members)
@@ -105,6 +105,15 @@ func (a *Agent) serveExplain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, e)
+}
+
+func (a *Agent) serveReport(w http.ResponseWriter, _ *http.Request) {
+	r, _, err := a.report()
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, "%v", err)
+		return
+	}
+	answer(w, http.StatusOK, r)
 }
 
 func answer(w http.ResponseWriter, code int, v any) {

@@ -227,8 +227,8 @@ func (g *graveyard) inspect() (late []delay) {
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		journals[i] = journal.Commits()
-		if err := journal.Close(); err != nil {
+		journals[i], err = journal.Commits()
+		if err := errors.Join(err, journal.Close()); err != nil {
 			g.t.Error(err)
 		}
 		for _, c := range journals[i] {

@@ -147,7 +147,10 @@ func decimals(v [3]float64) string {
 
 // saveReport writes the whole record as a report, and its curves.
 func (a *Agent) saveReport() error {
-	r := a.report()
+	r, commits, err := a.report()
+	if err != nil {
+		return err
+	}
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
@@ -155,12 +158,15 @@ func (a *Agent) saveReport() error {
 	if err := a.store.write("report.json", b); err != nil {
 		return err
 	}
-	return tensorboard.Write(a.file(curvesDir), curves(r, a.journal.Commits(), a.journal.Scores()))
+	return tensorboard.Write(a.file(curvesDir), curves(r, commits, a.journal.Scores()))
 }
 
-// report is the record of the run as this agent knows it.
-func (a *Agent) report() eval.Report {
-	return eval.Assemble(a.journal.Commits(), a.journal.Scores(), a.shown.summaries())
+// report is the record of the run as this agent knows it, and the rounds that it is made of.
+func (a *Agent) report() (r eval.Report, commits []eval.Commit, err error) {
+	if commits, err = a.journal.Commits(); err != nil {
+		return r, nil, fmt.Errorf("write report: %w", err)
+	}
+	return eval.Assemble(commits, a.journal.Scores(), a.shown.summaries()), commits, nil
 }
 
 // leave ends an agent that was told to stop: it finishes an exchange at work, keeps unfinished local work, and says

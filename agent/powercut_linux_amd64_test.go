@@ -357,7 +357,11 @@ func (r *reopening) check(t *testing.T, d *disk, rng *rand.Rand, what string) {
 	if last := st.Last.Round; last < d.relied.last || last > newest {
 		fail("round %d is the last, want one of %d to %d", last, d.relied.last, newest)
 	}
-	if lines := len(a.journal.Commits()) + len(a.journal.Scores()); lines < d.relied.lines {
+	commits, err := a.journal.Commits()
+	if err != nil {
+		fail("%v", err)
+	}
+	if lines := len(commits) + len(a.journal.Scores()); lines < d.relied.lines {
 		fail("the journal has %d lines, and the agent went on from %d", lines, d.relied.lines)
 	}
 	if a.trainer.lost != "" {
@@ -367,7 +371,7 @@ func (r *reopening) check(t *testing.T, d *disk, rng *rand.Rand, what string) {
 		fail("the state prepared for round %d cannot be read", kept.Next)
 	}
 	for round := 1; round <= int(st.Last.Round); round++ {
-		if !slices.ContainsFunc(a.journal.Commits(), func(c eval.Commit) bool { return c.Round == round }) {
+		if !slices.ContainsFunc(commits, func(c eval.Commit) bool { return c.Round == round }) {
 			fail("round %d is not in the journal, and round %d is committed", round, st.Last.Round)
 		}
 	}

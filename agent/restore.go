@@ -40,8 +40,7 @@ func (a *Agent) resume() error {
 // checkMemory refuses to start when this member has committed rounds, as its journal says, and has forgotten what it
 // promised in them.
 func (a *Agent) checkMemory() error {
-	mine := func(c eval.Commit) bool { return c.Agent == a.host.ID() }
-	if a.round.stable.Last.Hash == "" && slices.ContainsFunc(a.journal.Commits(), mine) {
+	if a.round.stable.Last.Hash == "" && a.journal.Wrote(a.host.ID()) {
 		return fmt.Errorf("%w: %s is missing, though this member has committed rounds; move the state directory away to start as a new member", ErrState, a.store.path(stableFile))
 	}
 	return nil
@@ -54,9 +53,11 @@ func (a *Agent) recordLast() error {
 	if last.Round == 0 {
 		return nil
 	}
-	if !slices.ContainsFunc(a.journal.Commits(), func(c eval.Commit) bool {
-		return c.Round == int(last.Round) && c.StateHash == last.Hash && c.Agent == a.host.ID()
-	}) {
+	commits, err := a.journal.Round(int(last.Round))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if !slices.ContainsFunc(commits, func(c eval.Commit) bool { return c.StateHash == last.Hash && c.Agent == a.host.ID() }) {
 		if err := a.journal.AppendCommit(a.commitOf(last)); err != nil {
 			return fmt.Errorf("%w: %w", ErrState, err)
 		}

@@ -91,22 +91,33 @@ func (a *Agent) serveJournal(from roster.ID, body []byte) ([]byte, error) {
 	if ask.Page != nil {
 		a.post(lines{from, *ask.Page})
 	}
-	return json.Marshal(a.pageSince(ask.Since))
+	p, err := a.pageSince(ask.Since)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(p)
 }
 
-func (a *Agent) pageSince(round int) page {
-	commits, scores := a.journal.Since(round)
-	return page{Commits: commits, Scores: scores, Agent: a.shown.summary()}
+func (a *Agent) pageSince(round int) (page, error) {
+	commits, scores, err := a.journal.Since(round)
+	return page{Commits: commits, Scores: scores, Agent: a.shown.summary()}, err
 }
 
 // maxPageBytes bounds the page that goes with a request: a call's body is a message, unlike its answer.
 const maxPageBytes = p2p.MaxMessageBytes * 3 / 4
 
+// maxPageRounds bounds the rounds that are looked at for such a page: a line takes 200 bytes at least.
+const maxPageRounds = maxPageBytes / 200
+
 // lastPage is as much of our journal, the newest rounds, as goes with a request.
 func (a *Agent) lastPage(last int) page {
-	since := 0
+	since := max(0, last-maxPageRounds)
 	for {
-		p := a.pageSince(since)
+		p, err := a.pageSince(since)
+		if err != nil {
+			a.log.Warn().Str("event", "journal_unreadable").Err(err).Msg("the others are not told of the last rounds")
+			return p
+		}
 		b, err := json.Marshal(p)
 		if err == nil && len(b) <= maxPageBytes || since >= last {
 			return p

@@ -9,21 +9,32 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"shoal/gossip/roster"
 )
 
-// Journal is the record of a run as one agent knows it: a file of lines, appended to and never rewritten, and the same
-// in memory. A line is on the disk before the call that appends it returns. A Journal is safe for concurrent use; two of
-// them on one file are not.
+// Journal is the record of a run as one agent knows it: a file of lines, appended to and never rewritten. In memory are
+// the scores, and of commits, each of which names every member, where their lines are. A line is on the disk before the
+// call that appends it returns. A Journal is safe for concurrent use; two of them on one file are not.
 type Journal struct {
 	mu      sync.Mutex
 	file    *os.File
 	relaxed bool
 	size    int64 // of the lines that are whole
 	lines   int
-	commits []Commit
+	commits []place
 	scores  []Score
 	commit  map[commitKey]int // place in commits
+	last    map[string]int    // place in commits, by lineage, of the commit of the latest round
+	writers map[roster.ID]bool
 	score   map[scoreKey]bool
+}
+
+// place is where the line of a commit is, without its newline.
+type place struct {
+	at     int64
+	length int
+	round  int
 }
 
 // commitKey is what there is one commit of, scoreKey one score.
@@ -46,7 +57,7 @@ func OpenJournal(path string) (j *Journal, dropped int64, err error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("open journal: %w", err)
 	}
-	j = &Journal{file: file, commit: map[commitKey]int{}, score: map[scoreKey]bool{}}
+	j = &Journal{file: file, commit: map[commitKey]int{}, last: map[string]int{}, writers: map[roster.ID]bool{}, score: map[scoreKey]bool{}}
 	if dropped, err = j.load(); err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
@@ -82,8 +93,7 @@ func (j *Journal) load() (dropped int64, err error) {
 			bad = fmt.Errorf("line %d: %w; move the file away to begin a new one", j.lines+1, err)
 			continue
 		}
-		j.size += int64(len(scanner.Bytes()))
-		j.take(l)
+		j.take(l, len(scanner.Bytes()))
 	}
 	if err := scanner.Err(); err != nil {
 		return 0, fmt.Errorf("line %d: %w; move the file away to begin a new one", j.lines+1, err)
@@ -109,9 +119,11 @@ func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) 
 	return 0, nil, nil
 }
 
-// take adds a line that is on the disk to memory. A later commit of the same round takes the place of an earlier: only
-// AppendCommit writes one.
-func (j *Journal) take(l line) {
+// take adds a line that is on the disk, of so many bytes with its newline, to memory. A later commit of the same round
+// takes the place of an earlier: only AppendCommit writes one.
+func (j *Journal) take(l line, length int) {
+	p := place{at: j.size, length: length - 1}
+	j.size += int64(length)
 	j.lines++
 	if s := l.Score; s != nil {
 		if !j.score[s.key()] {
@@ -120,12 +132,18 @@ func (j *Journal) take(l line) {
 		}
 		return
 	}
-	if at, ok := j.commit[l.Commit.key()]; ok {
-		j.commits[at] = *l.Commit
+	key := l.Commit.key()
+	p.round = key.round
+	j.writers[l.Commit.Agent] = true
+	if at, ok := j.commit[key]; ok {
+		j.commits[at] = p
 		return
 	}
-	j.commit[l.Commit.key()] = len(j.commits)
-	j.commits = append(j.commits, *l.Commit)
+	at := len(j.commits)
+	j.commits, j.commit[key] = append(j.commits, p), at
+	if last, ok := j.last[key.lineage]; !ok || j.commits[last].round < p.round {
+		j.last[key.lineage] = at
+	}
 }
 
 func (c Commit) key() commitKey { return commitKey{c.Lineage, c.Round} }
@@ -182,7 +200,8 @@ func (j *Journal) append(lines []line) error {
 		return fmt.Errorf("append to journal: it has %d lines, at most %d are kept", j.lines, maxLines)
 	}
 	var b bytes.Buffer
-	for _, l := range lines {
+	lengths := make([]int, len(lines))
+	for i, l := range lines {
 		text, err := encodeLine(l)
 		if err == nil {
 			_, err = decodeLine(text) // Invariant: what is written can be read again.
@@ -190,6 +209,7 @@ func (j *Journal) append(lines []line) error {
 		if err != nil {
 			return fmt.Errorf("append to journal: %w", err)
 		}
+		lengths[i] = len(text)
 		b.Write(text)
 	}
 	_, err := j.file.Write(b.Bytes())
@@ -200,18 +220,92 @@ func (j *Journal) append(lines []line) error {
 		// A part may be there, and would spoil the next line.
 		return fmt.Errorf("append to journal: %w", errors.Join(err, j.file.Truncate(j.size)))
 	}
-	j.size += int64(b.Len())
-	for _, l := range lines {
-		j.take(l)
+	for i, l := range lines {
+		j.take(l, lengths[i])
 	}
 	return nil
 }
 
 // Commits are the rounds in the order in which they became known, one for each lineage and round.
-func (j *Journal) Commits() []Commit {
+func (j *Journal) Commits() ([]Commit, error) { return j.commitsWhere(func(int) bool { return true }) }
+
+// Round is what each lineage committed in a round.
+func (j *Journal) Round(round int) ([]Commit, error) {
+	return j.commitsWhere(func(r int) bool { return r == round })
+}
+
+// commitsWhere reads the commits of some rounds.
+func (j *Journal) commitsWhere(wanted func(round int) bool) ([]Commit, error) {
+	j.mu.Lock()
+	var places []place
+	for _, p := range j.commits {
+		if wanted(p.round) {
+			places = append(places, p)
+		}
+	}
+	j.mu.Unlock()
+	list := make([]Commit, 0, len(places))
+	for _, p := range places {
+		c, err := j.read(p)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+// read reads a commit's line, which stays where it is.
+func (j *Journal) read(p place) (Commit, error) {
+	text := make([]byte, p.length)
+	_, err := j.file.ReadAt(text, p.at)
+	var l line
+	if err == nil {
+		l, err = decodeLine(text)
+	}
+	if err == nil && l.Commit == nil {
+		err = errors.New("it is no commit any more")
+	}
+	if err != nil {
+		return Commit{}, fmt.Errorf("read the journal's line of round %d at byte %d of %s: %w", p.round, p.at, j.file.Name(), err)
+	}
+	return *l.Commit, nil
+}
+
+// Last is the commit of a lineage's latest round, if there is one.
+func (j *Journal) Last(lineage string) (c Commit, ok bool, err error) {
+	j.mu.Lock()
+	at, ok := j.last[lineage]
+	var p place
+	if ok {
+		p = j.commits[at]
+	}
+	j.mu.Unlock()
+	if !ok {
+		return Commit{}, false, nil
+	}
+	c, err = j.read(p)
+	return c, err == nil, err
+}
+
+// Span is the first and the last round that is committed, if there is one.
+func (j *Journal) Span() (first, last int, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return slices.Clone(j.commits)
+	for i, p := range j.commits {
+		if i == 0 {
+			first, last = p.round, p.round
+		}
+		first, last = min(first, p.round), max(last, p.round)
+	}
+	return first, last, len(j.commits) > 0
+}
+
+// Wrote reports whether an agent wrote one of the commits.
+func (j *Journal) Wrote(id roster.ID) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.writers[id]
 }
 
 // Scores are the scores in the order in which they became known, one for each round, state and evaluator.
@@ -222,9 +316,9 @@ func (j *Journal) Scores() []Score {
 }
 
 // Since is what the journal holds of the rounds after round: what a peer that has those up to round lacks.
-func (j *Journal) Since(round int) ([]Commit, []Score) {
-	return slices.DeleteFunc(j.Commits(), func(c Commit) bool { return c.Round <= round }),
-		slices.DeleteFunc(j.Scores(), func(s Score) bool { return s.Round <= round })
+func (j *Journal) Since(round int) ([]Commit, []Score, error) {
+	commits, err := j.commitsWhere(func(r int) bool { return r > round })
+	return commits, slices.DeleteFunc(j.Scores(), func(s Score) bool { return s.Round <= round }), err
 }
 
 // Close closes the file; what was appended is on the disk already.

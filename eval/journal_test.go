@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -51,6 +52,14 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// held is what a journal holds of rounds.
+func held(t testing.TB, j *Journal) []Commit {
+	t.Helper()
+	commits, err := j.Commits()
+	must(t, err)
+	return commits
+}
+
 func TestJournalIsThereAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.jsonl")
 	j := open(t, path, 0)
@@ -64,7 +73,8 @@ func TestJournalIsThereAgain(t *testing.T) {
 	if known, err := j.AppendScore(scoreOf("x", 2, "b")); !known || err != nil {
 		t.Errorf("the same score again: %v, %v", known, err)
 	}
-	commits, scores := j.Since(1)
+	commits, scores, err := j.Since(1)
+	must(t, err)
 	if len(commits) != 2 || len(scores) != 2 || commits[0].Round != 2 || scores[1].Round != 3 {
 		t.Errorf("since round 1: %v, %v", commits, scores)
 	}
@@ -73,11 +83,77 @@ func TestJournalIsThereAgain(t *testing.T) {
 	if n := bytes.Count(before, []byte("\n")); n != 6 || !bytes.HasPrefix(before, []byte(`{"commit":{"round":1,`)) {
 		t.Errorf("%d lines: %s", n, before)
 	}
+	commits = held(t, j)
 	must(t, j.Close())
 	again := open(t, path, 0)
-	if !reflect.DeepEqual(again.Commits(), j.Commits()) || !reflect.DeepEqual(again.Scores(), j.Scores()) {
-		t.Errorf("got %v, %v", again.Commits(), again.Scores())
+	if !reflect.DeepEqual(held(t, again), commits) || !reflect.DeepEqual(again.Scores(), j.Scores()) {
+		t.Errorf("got %v, %v", held(t, again), again.Scores())
 	}
+}
+
+// What is asked of single rounds is read from the file, and a file that is not what it was is told of.
+func TestJournalFindsRounds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.jsonl")
+	j := open(t, path, 0)
+	if _, _, ok := j.Span(); ok || j.Wrote("a") {
+		t.Error("an empty journal has rounds")
+	}
+	must(t, j.Merge([]Commit{commitOf("x", 2, "peer"), commitOf("y", 3, "peer"), commitOf("x", 5, "peer")}, nil))
+	must(t, j.AppendCommit(commitOf("x", 3, "a")))
+	must(t, j.AppendCommit(commitOf("x", 5, "a")))
+	for range 2 {
+		if first, last, ok := j.Span(); first != 2 || last != 5 || !ok {
+			t.Errorf("span %d to %d, %v", first, last, ok)
+		}
+		if both, err := j.Round(3); err != nil || len(both) != 2 || both[0].Lineage != "y" || both[1].Lineage != "x" {
+			t.Errorf("round 3: %v, %v", both, err)
+		}
+		if none, err := j.Round(4); err != nil || len(none) != 0 {
+			t.Errorf("round 4: %v, %v", none, err)
+		}
+		for lineage, want := range map[string]Commit{"x": commitOf("x", 5, "a"), "y": commitOf("y", 3, "peer")} {
+			if c, ok, err := j.Last(lineage); err != nil || !ok || !reflect.DeepEqual(c, want) {
+				t.Errorf("last of %s: %v, %v, %v", lineage, c, ok, err)
+			}
+		}
+		if _, ok, err := j.Last("z"); ok || err != nil {
+			t.Errorf("last of z: %v, %v", ok, err)
+		}
+		if !j.Wrote("a") || !j.Wrote("peer") || j.Wrote("b") {
+			t.Error("it does not know who wrote")
+		}
+		must(t, j.Close())
+		j = open(t, path, 0)
+	}
+	must(t, os.Truncate(path, 10))
+	if _, err := j.Round(2); err == nil || !strings.Contains(err.Error(), "round 2 at byte 0 of "+path) {
+		t.Errorf("a file that was cut: %v", err)
+	}
+}
+
+// Rounds stay in the file: memory holds less than a tenth of what they take there.
+func TestJournalTakesLittleMemory(t *testing.T) {
+	j := open(t, filepath.Join(t.TempDir(), "journal.jsonl"), 0)
+	j.Relax()
+	heap := func() uint64 {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := heap()
+	const rounds = 5000
+	for round := 1; round <= rounds; round++ {
+		c := commitOf("x", round, "a")
+		for i := range 8 {
+			c.Roster = append(c.Roster, roster.ID(strings.Repeat(fmt.Sprint(i), 52)))
+		}
+		must(t, j.AppendCommit(c))
+	}
+	if grown := int64(heap()) - int64(before); grown > j.size/10 {
+		t.Errorf("%d rounds of %d bytes in the file take %d of memory", rounds, j.size, grown)
+	}
+	runtime.KeepAlive(j)
 }
 
 // TestATornLineIsDropped cuts the file at every byte, as a power cut may: every line that is whole is there again, and
@@ -106,14 +182,14 @@ func TestATornLineIsDropped(t *testing.T) {
 				keep, scores = cut, 1
 			}
 			got := open(t, path, int64(cut+len(tail)-keep))
-			if len(got.Commits()) != commits || len(got.Scores()) != scores {
-				t.Fatalf("cut at %d: %d commits, %d scores", cut, len(got.Commits()), len(got.Scores()))
+			if len(held(t, got)) != commits || len(got.Scores()) != scores {
+				t.Fatalf("cut at %d: %d commits, %d scores", cut, len(held(t, got)), len(got.Scores()))
 			}
 			if cut%97 == 0 || tail != "" {
 				must(t, got.AppendCommit(commitOf("x", 2, "a")))
 				must(t, got.Close())
-				if again := open(t, path, 0); len(again.Commits()) != commits+1 {
-					t.Errorf("cut at %d: %d commits after one more", cut, len(again.Commits()))
+				if again := open(t, path, 0); len(held(t, again)) != commits+1 {
+					t.Errorf("cut at %d: %d commits after one more", cut, len(held(t, again)))
 				}
 			}
 			_ = got.Close() // may be closed already
@@ -159,7 +235,7 @@ func TestMergeTakesWhatIsUnknownAndKeepsOwn(t *testing.T) {
 	check := func(j *Journal, want string) {
 		t.Helper()
 		var got []string
-		for _, c := range j.Commits() {
+		for _, c := range held(t, j) {
 			got = append(got, fmt.Sprintf("%s%d by %s", c.Lineage, c.Round, c.Agent))
 		}
 		for _, s := range j.Scores() {
@@ -246,9 +322,10 @@ func FuzzOpenJournal(f *testing.F) {
 		if err != nil {
 			return
 		}
+		commits := held(t, first)
 		must(t, first.Close())
 		second := open(t, path, 0)
-		if !reflect.DeepEqual(first.Commits(), second.Commits()) || !reflect.DeepEqual(first.Scores(), second.Scores()) {
+		if !reflect.DeepEqual(commits, held(t, second)) || !reflect.DeepEqual(first.Scores(), second.Scores()) {
 			t.Error("the second time it holds something else")
 		}
 		must(t, second.Close())
@@ -276,7 +353,7 @@ func TestJournalWithAHole(t *testing.T) {
 		must(t, os.WriteFile(path, b, 0o600))
 		before := bytes.LastIndexByte(whole[:hole[0]], '\n') + 1
 		j := open(t, path, int64(len(b)-before))
-		if n, want := len(j.Commits()), bytes.Count(whole[:before], []byte{'\n'}); n != want {
+		if n, want := len(held(t, j)), bytes.Count(whole[:before], []byte{'\n'}); n != want {
 			t.Errorf("hole %v: %d rounds are left, want %d", hole, n, want)
 		}
 		must(t, j.AppendCommit(commitOf("x", 30, "a")))

@@ -125,8 +125,8 @@ func TestTearLeavesWhatWasOnTheDisk(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%q: %v", done, err)
 		}
-		if n := len(j.Commits()); n < 2 || n > 3 {
-			t.Errorf("%q leave %d of 3 lines", done, n)
+		if commits, err := j.Commits(); err != nil || len(commits) < 2 || len(commits) > 3 {
+			t.Errorf("%q leave %d of 3 lines: %v", done, len(commits), err)
 		}
 		if b, err := os.ReadFile(filepath.Join(dir, "stable.json")); err != nil || string(b) != `{"next":3}` {
 			t.Errorf("stable.json, which was synced, is %q: %v", b, err)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -428,8 +429,8 @@ func (s *shelf) ledgers() []Ledger {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		l.Commits = journal.Commits()
-		if err := journal.Close(); err != nil {
+		l.Commits, err = journal.Commits()
+		if err := errors.Join(err, journal.Close()); err != nil {
 			s.t.Fatal(err)
 		}
 		if b, err := os.ReadFile(s.file(i, "report.json")); err == nil {
