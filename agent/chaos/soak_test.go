@@ -25,6 +25,8 @@ const (
 	soakEvery = 10 * time.Second
 	// soakStuck is how long a cluster that is disturbed may take for a round: somebody must be declared dead, twice.
 	soakStuck = 90 * time.Second
+	// soakCalm is how many rounds at the end are not disturbed.
+	soakCalm = 20
 	// soakShare is what part of the rounds that a cluster makes in peace it makes while it is disturbed: 0.6 to 0.9 were seen.
 	soakShare = 0.8
 	// soakAccuracy is how far the final accuracy may fall short of that of a run in peace, if it lasted an hour. Of 1000
@@ -114,7 +116,7 @@ func newSoak(t *testing.T, rounds int, rng *rand.Rand) *soak {
 	}
 }
 
-// run disturbs the cluster until its last rounds, looks at it all the time, and prints a line a minute.
+// run disturbs the cluster until its last soakCalm rounds, looks at it all the time, and prints a line a minute.
 func (k *soak) run() {
 	k.t.Helper()
 	k.startAll()
@@ -122,7 +124,7 @@ func (k *soak) run() {
 	next, line := time.Now().Add(soakEvery), time.Now().Add(time.Minute)
 	var undo func()
 	var until time.Time
-	for int(k.newest) < k.rounds-20 && !k.t.Failed() {
+	for int(k.newest) < k.rounds && !k.t.Failed() {
 		time.Sleep(500 * time.Millisecond)
 		k.look()
 		now := time.Now()
@@ -130,7 +132,7 @@ func (k *soak) run() {
 			undo()
 			undo = nil
 		}
-		if undo == nil && now.After(next) {
+		if undo == nil && now.After(next) && int(k.newest) < k.rounds-soakCalm {
 			var lasts time.Duration
 			lasts, undo = k.disturb()
 			next, until = now.Add(soakEvery), now.Add(lasts)
