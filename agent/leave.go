@@ -42,13 +42,13 @@ func (a *Agent) look(ctx context.Context) {
 
 // swapMore asks the others for the score of the last round, and the first time for all that is not known here.
 func (a *Agent) swapMore(ctx context.Context) {
-	since := 0
+	first := 1
 	if a.ending.swapped {
-		since = int(a.machine.Last().Round) - 1
+		first = int(a.machine.Last().Round)
 	}
 	a.ending.swapping, a.ending.swapped = true, true
 	a.start(func() {
-		a.swapAll(ctx, since, nil)
+		a.swapAll(ctx, first, nil)
 		a.post(swapped{})
 	})
 }
@@ -71,7 +71,7 @@ func (a *Agent) finish(ctx context.Context) {
 	last := a.machine.Last()
 	a.start(func() {
 		mine := a.lastPage(int(last.Round))
-		a.swapAll(ctx, 0, &mine)
+		a.swapAll(ctx, 1, &mine)
 		a.post(saved{})
 	})
 	a.trainer.jobs <- func() {
@@ -102,14 +102,14 @@ func (a *Agent) saved() {
 // swapsAtOnce bounds the peers that pages are swapped with at a time: those that just ended cost a timeout each.
 const swapsAtOnce = 8
 
-// swapAll exchanges pages with every peer alive, asking for rounds after since.
-func (a *Agent) swapAll(ctx context.Context, since int, mine *page) {
+// swapAll exchanges pages with every peer alive, asking for rounds from first on.
+func (a *Agent) swapAll(ctx context.Context, first int, mine *page) {
 	var swaps sync.WaitGroup
 	turns := make(chan struct{}, swapsAtOnce)
 	for _, id := range a.shown.peers() {
 		turns <- struct{}{}
 		swaps.Go(func() {
-			a.swap(ctx, id, since, mine)
+			a.swap(ctx, id, first, mine)
 			<-turns
 		})
 	}

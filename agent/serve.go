@@ -14,10 +14,11 @@ import (
 	"shoal/gossip/roster"
 )
 
-// fetchWithin bounds the transfer of one state; pageWithin that of a page of the journal.
+// fetchWithin bounds the transfer of one state; pageWithin that of a page of the journal, and swapWithin of all pages.
 const (
 	fetchWithin = 2 * time.Minute
 	pageWithin  = 10 * time.Second
+	swapWithin  = time.Minute
 )
 
 // page is a part of a journal on the wire, with a word about who sends it.
@@ -25,6 +26,14 @@ type page struct {
 	Commits []eval.Commit     `json:"commits,omitempty"`
 	Scores  []eval.Score      `json:"scores,omitempty"`
 	Agent   eval.AgentSummary `json:"agent"`
+	Next    int               `json:"next,omitempty"` // the round that the next page begins with; 0: there is none
+}
+
+// pageRequest asks for what a peer's journal holds from a round on and this one does not, and may bring a page.
+type pageRequest struct {
+	From    int            `json:"from"`
+	Digests map[int]uint64 `json:"digests"` // of the journal of who asks
+	Page    *page          `json:"page,omitempty"`
 }
 
 // lines is a page that a peer sent.
@@ -79,31 +88,30 @@ func (a *Agent) serveState(hash string) ([]byte, error) {
 	return os.ReadFile(a.store.statePath(hash))
 }
 
-// serveJournal takes a peer's page, and answers with our own from the round the peer asks for.
+// serveJournal takes a peer's page, and answers with one of what the peer lacks.
 func (a *Agent) serveJournal(from roster.ID, body []byte) ([]byte, error) {
-	var ask struct {
-		Since int   `json:"since"`
-		Page  *page `json:"page,omitempty"`
-	}
+	var ask pageRequest
 	if err := json.Unmarshal(body, &ask); err != nil {
 		return nil, fmt.Errorf("read journal request: %w", err)
 	}
 	if ask.Page != nil {
 		a.post(lines{from, *ask.Page})
 	}
-	p, err := a.pageSince(ask.Since)
+	commits, scores, next, err := a.journal.Lacking(ask.Digests, ask.From, maxPageBytes)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(p)
+	return json.Marshal(page{Commits: commits, Scores: scores, Agent: a.shown.summary(), Next: next})
 }
 
+// pageSince is what our journal holds of the rounds after round.
 func (a *Agent) pageSince(round int) (page, error) {
 	commits, scores, err := a.journal.Since(round)
 	return page{Commits: commits, Scores: scores, Agent: a.shown.summary()}, err
 }
 
-// maxPageBytes bounds the page that goes with a request: a call's body is a message, unlike its answer.
+// maxPageBytes bounds the page that goes with a request, since a call's body is a message, and about that of an answer,
+// which would not be so limited: who is asked and who asks hold a page in memory a few times.
 const maxPageBytes = p2p.MaxMessageBytes * 3 / 4
 
 // maxPageRounds bounds the rounds that are looked at for such a page: a line takes 200 bytes at least.
@@ -157,26 +165,40 @@ func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) erro
 }
 
 // pull gets the part of the record that this agent missed.
-func (a *Agent) pull(ctx context.Context, from roster.ID) { a.swap(ctx, from, 0, nil) }
+func (a *Agent) pull(ctx context.Context, from roster.ID) { a.swap(ctx, from, 1, nil) }
 
-// swap gives a peer our page, and takes the peer's of rounds after since.
-func (a *Agent) swap(ctx context.Context, with roster.ID, since int, mine *page) {
+// swap gives a peer our page, and takes what the peer knows of rounds from first on and this agent does not, page by page.
+func (a *Agent) swap(ctx context.Context, with roster.ID, first int, mine *page) {
+	ctx, cancel := context.WithTimeout(ctx, swapWithin)
+	defer cancel()
+	ask := pageRequest{From: first, Digests: a.journal.Digests(), Page: mine}
+	for {
+		p, err := a.askPage(ctx, with, ask)
+		if err != nil {
+			a.log.Debug().Str("event", "journal_failed").Str("peer", string(with)).Err(err).Msg("no page of the journal")
+			return
+		}
+		a.post(lines{with, p})
+		if p.Next <= ask.From { // the end, or a peer gone wrong
+			return
+		}
+		ask.From, ask.Page = p.Next, nil
+	}
+}
+
+// askPage gets one page.
+func (a *Agent) askPage(ctx context.Context, from roster.ID, ask pageRequest) (p page, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pageWithin)
 	defer cancel()
-	ask, err := json.Marshal(map[string]any{"since": since, "page": mine})
+	request, err := json.Marshal(ask)
 	if err != nil {
-		return
+		return p, err
 	}
-	body, err := a.host.Call(ctx, with, "journal", ask)
-	var p page
+	body, err := a.host.Call(ctx, from, "journal", request)
 	if err == nil {
 		err = json.Unmarshal(body, &p)
 	}
-	if err != nil {
-		a.log.Debug().Str("event", "journal_failed").Str("peer", string(with)).Err(err).Msg("no page of the journal")
-		return
-	}
-	a.post(lines{with, p})
+	return p, err
 }
 
 // merge takes a page into our own journal.

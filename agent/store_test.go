@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -162,5 +163,63 @@ func TestLastPageFits(t *testing.T) {
 	}
 	if p := a.lastPage(rounds); len(p.Commits)+p.Commits[0].Round != rounds+1 {
 		t.Errorf("%d rounds from %d on: some are left out", len(p.Commits), p.Commits[0].Round)
+	}
+}
+
+// A long record is caught up with in pages of a bounded size.
+func TestJournalComesInPages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	full, _, err := eval.OpenJournal(filepath.Join(dir, "full.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	behind, _, err := eval.OpenJournal(filepath.Join(dir, "behind.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer behind.Close()
+	const rounds = 2000
+	var commits []eval.Commit
+	for round := 1; round <= rounds; round++ {
+		commits = append(commits, eval.Commit{Round: round, Lineage: "x", StateHash: "h", Agent: "a", Roster: []roster.ID{roster.ID(strings.Repeat("m", 1000))}})
+	}
+	if err := errors.Join(full.Merge(commits, nil), behind.Merge(commits[:500], nil)); err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{journal: full}
+	ask := pageRequest{From: 1, Digests: behind.Digests()}
+	pages, most := 0, 0
+	for ask.From > 0 {
+		request, err := json.Marshal(ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := a.serveJournal("b", request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p page
+		if err := json.Unmarshal(body, &p); err != nil {
+			t.Fatal(err)
+		}
+		if err := behind.Merge(p.Commits, p.Scores); err != nil {
+			t.Fatal(err)
+		}
+		if p.Next > 0 && p.Next <= ask.From {
+			t.Fatalf("page from round %d is followed by one from round %d", ask.From, p.Next)
+		}
+		ask.From = p.Next
+		pages, most = pages+1, max(most, len(body))
+	}
+	if got, err := behind.Commits(); err != nil || len(got) != rounds {
+		t.Errorf("%d rounds of %d: %v", len(got), rounds, err)
+	}
+	if pages < 2 || most > 3*maxPageBytes/2 {
+		t.Errorf("%d pages, of up to %d bytes", pages, most)
+	}
+	if _, err := a.serveJournal("b", []byte(`{"from":"x"}`)); err == nil {
+		t.Error("a request that is none passed")
 	}
 }

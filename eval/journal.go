@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +30,14 @@ type Journal struct {
 	last    map[string]int    // place in commits, by lineage, of the commit of the latest round
 	writers map[roster.ID]bool
 	score   map[scoreKey]bool
+	digests map[int]uint64 // by block of rounds
 }
+
+// blockRounds is how many rounds journals compare at once: with eight members they take 200 KB.
+const blockRounds = 128
+
+// blockOf is the block of a round.
+func blockOf(round int) int { return (round - 1) / blockRounds }
 
 // place is where the line of a commit is, without its newline.
 type place struct {
@@ -57,7 +66,7 @@ func OpenJournal(path string) (j *Journal, dropped int64, err error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("open journal: %w", err)
 	}
-	j = &Journal{file: file, commit: map[commitKey]int{}, last: map[string]int{}, writers: map[roster.ID]bool{}, score: map[scoreKey]bool{}}
+	j = &Journal{file: file, commit: map[commitKey]int{}, last: map[string]int{}, writers: map[roster.ID]bool{}, score: map[scoreKey]bool{}, digests: map[int]uint64{}}
 	if dropped, err = j.load(); err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
@@ -129,6 +138,7 @@ func (j *Journal) take(l line, length int) {
 		if !j.score[s.key()] {
 			j.score[s.key()] = true
 			j.scores = append(j.scores, *s)
+			j.note(s.Round, "score", s.StateHash, string(s.Evaluator))
 		}
 		return
 	}
@@ -139,11 +149,19 @@ func (j *Journal) take(l line, length int) {
 		j.commits[at] = p
 		return
 	}
+	j.note(key.round, "commit", key.lineage)
 	at := len(j.commits)
 	j.commits, j.commit[key] = append(j.commits, p), at
 	if last, ok := j.last[key.lineage]; !ok || j.commits[last].round < p.round {
 		j.last[key.lineage] = at
 	}
+}
+
+// note adds what there is one of to the digest of its block, in whatever order it comes.
+func (j *Journal) note(round int, words ...string) {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %q", round, words)
+	j.digests[blockOf(round)] ^= h.Sum64()
 }
 
 func (c Commit) key() commitKey { return commitKey{c.Lineage, c.Round} }
@@ -319,6 +337,44 @@ func (j *Journal) Scores() []Score {
 func (j *Journal) Since(round int) ([]Commit, []Score, error) {
 	commits, err := j.commitsWhere(func(r int) bool { return r > round })
 	return commits, slices.DeleteFunc(j.Scores(), func(s Score) bool { return s.Round <= round }), err
+}
+
+// Digests say of each block of rounds what the journal holds of it: those of two journals are equal where they hold commits
+// of the same rounds and lineages, and the same scores.
+func (j *Journal) Digests() map[int]uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.digests)
+}
+
+// Lacking is what the journal holds in blocks whose digests differ from a peer's: of the rounds from first on, as many
+// blocks as begin within so many bytes of lines, the oldest first. next is the first round after them, or 0 if that was all.
+func (j *Journal) Lacking(theirs map[int]uint64, first, bytes int) (commits []Commit, scores []Score, next int, err error) {
+	j.mu.Lock()
+	var blocks []int
+	sizes := map[int]int{}
+	for block, digest := range j.digests {
+		if block >= blockOf(first) && theirs[block] != digest {
+			blocks = append(blocks, block)
+		}
+	}
+	for _, p := range j.commits {
+		sizes[blockOf(p.round)] += p.length
+	}
+	j.mu.Unlock()
+	slices.Sort(blocks)
+	wanted := map[int]bool{}
+	for _, block := range blocks {
+		if bytes <= 0 {
+			next = block*blockRounds + 1
+			break
+		}
+		bytes -= sizes[block]
+		wanted[block] = true
+	}
+	commits, err = j.commitsWhere(func(round int) bool { return wanted[blockOf(round)] })
+	scores = slices.DeleteFunc(j.Scores(), func(s Score) bool { return !wanted[blockOf(s.Round)] })
+	return commits, scores, next, err
 }
 
 // Close closes the file; what was appended is on the disk already.

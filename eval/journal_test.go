@@ -131,6 +131,59 @@ func TestJournalFindsRounds(t *testing.T) {
 	}
 }
 
+// Two journals that give each other what the other lacks, page by page, hold the same in the end, and what both hold of a
+// block costs nothing.
+func TestJournalsTellEachOtherWhatTheyLack(t *testing.T) {
+	one, two := open(t, filepath.Join(t.TempDir(), "one"), 0), open(t, filepath.Join(t.TempDir(), "two"), 0)
+	const rounds = 5 * blockRounds
+	for round := 1; round <= rounds; round++ {
+		both := []Commit{commitOf("x", round, "a")}
+		switch {
+		case blockOf(round) == 1 && round%2 == 0: // each has half of the block
+			must(t, one.Merge(both, nil))
+		case blockOf(round) == 1:
+			must(t, two.Merge(both, nil))
+		case blockOf(round) == 3: // and another side of a partition
+			must(t, one.Merge(both, nil))
+			must(t, two.Merge(append(both, commitOf("y", round, "b")), nil))
+		default:
+			must(t, one.Merge(both, nil))
+			must(t, two.Merge(both, nil))
+		}
+	}
+	last := scoreOf("x", 1, "b")
+	last.Round = rounds
+	must(t, two.Merge(nil, []Score{last}))
+	give := func(from, to *Journal, bytes int) (pages, lines int) {
+		digests := to.Digests()
+		for next := 1; next > 0; pages++ {
+			commits, scores, following, err := from.Lacking(digests, next, bytes)
+			must(t, err)
+			must(t, to.Merge(commits, scores))
+			if next = following; next > 0 && (next <= blockRounds*pages || next%blockRounds != 1) {
+				t.Fatalf("page %d is followed by round %d", pages, next)
+			}
+			lines += len(commits) + len(scores)
+		}
+		return pages, lines
+	}
+	if pages, lines := give(two, one, 1); pages != 3 || lines != blockRounds/2+2*blockRounds+blockRounds+1 {
+		t.Errorf("%d lines in %d pages", lines, pages)
+	}
+	if pages, lines := give(one, two, 1<<20); pages != 1 || lines != blockRounds {
+		t.Errorf("back: %d lines in %d pages", lines, pages)
+	}
+	if !reflect.DeepEqual(one.Digests(), two.Digests()) || len(held(t, one)) != rounds+blockRounds || len(held(t, two)) != rounds+blockRounds {
+		t.Errorf("%d and %d rounds in the end", len(held(t, one)), len(held(t, two)))
+	}
+	if pages, lines := give(two, one, 1); pages != 1 || lines != 0 {
+		t.Errorf("the same again: %d lines in %d pages", lines, pages)
+	}
+	if c, s, next, err := one.Lacking(nil, rounds-1, 1); err != nil || next != 0 || len(c) != blockRounds || len(s) != 1 {
+		t.Errorf("of the last rounds: %d lines, %d scores, then %d, %v", len(c), len(s), next, err)
+	}
+}
+
 // Rounds stay in the file: memory holds less than a tenth of what they take there.
 func TestJournalTakesLittleMemory(t *testing.T) {
 	j := open(t, filepath.Join(t.TempDir(), "journal.jsonl"), 0)
