@@ -223,3 +223,52 @@ func TestJournalComesInPages(t *testing.T) {
 		t.Error("a request that is none passed")
 	}
 }
+
+// FuzzServeJournal: whatever a peer asks or brings, the journal stays one that opens, and an answer has an end.
+func FuzzServeJournal(f *testing.F) {
+	good := eval.Commit{Round: 1, Lineage: "x", StateHash: "h", Agent: "b"}
+	for _, ask := range []pageRequest{
+		{From: 1, Digests: map[int]uint64{0: 7, 3: 1 << 63}},
+		{From: -1, Page: &page{Commits: []eval.Commit{good}, Scores: []eval.Score{{Round: 1, Lineage: "x", StateHash: "h", Evaluator: "b"}}}},
+		{From: 1 << 40, Page: &page{Commits: []eval.Commit{{}}, Next: 9}},
+	} {
+		text, err := json.Marshal(ask)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		path := filepath.Join(t.TempDir(), "journal.jsonl")
+		journal, _, err := eval.OpenJournal(path)
+		if err == nil {
+			err = journal.AppendCommit(eval.Commit{Round: 200, Lineage: "x", StateHash: "h", Agent: "a"})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		journal.Relax()
+		a := &Agent{journal: journal, events: make(chan any, 1)}
+		if answer, err := a.serveJournal("b", body); err == nil {
+			var p page
+			if err := json.Unmarshal(answer, &p); err != nil || p.Next != 0 || len(p.Commits) > 1 {
+				t.Errorf("answer %s: %v", answer, err)
+			}
+		}
+		select {
+		case e := <-a.events:
+			a.merge(e.(lines))
+		default:
+		}
+		if err := journal.Close(); err != nil {
+			t.Fatal(err)
+		}
+		again, dropped, err := eval.OpenJournal(path)
+		if err != nil || dropped != 0 {
+			t.Fatalf("%d bytes dropped: %v", dropped, err)
+		}
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
